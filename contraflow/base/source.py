@@ -1,0 +1,80 @@
+"""Finds the user's own line: the innermost frame that does not belong to contraflow."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType, ModuleType
+
+__all__ = ["name_in_caller", "user_frame", "user_line"]
+
+PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+MANY = 100  # containers with more entries than this are not searched for a name
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame outside the package, or None when there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    return frame
+
+
+def user_line() -> str | None:
+    """``file.py:41: the code on that line``, where the user called into contraflow."""
+    frame = user_frame()
+    if frame is None:
+        return None
+    path, line = frame.f_code.co_filename, frame.f_lineno
+    code = linecache.getline(path, line).strip()
+    where = f"{Path(path).name}:{line}"
+    return f"{where}: {code}" if code else where
+
+
+def name_in_caller(value: object) -> str | None:
+    """How the user's frame reaches this very object, for messages: ``x``, ``batch['x']``,
+    ``self.scale``, ``params[0]``.
+
+    Looks at variables first, then one level into lists, tuples, dicts and instances. Compares by
+    identity and calls nothing of the user's: no property, no ``__eq__``.
+    """
+    frame = user_frame()
+    if frame is None:
+        return None
+    scopes = [public(frame.f_locals), public(frame.f_globals)]
+    for scope in scopes:
+        for name, candidate in scope:
+            if candidate is value:
+                return name
+    for scope in scopes:
+        for name, candidate in scope:
+            for suffix, part in parts(candidate):
+                if part is value:
+                    return name + suffix
+    return None
+
+
+def public(scope: dict[str, object]) -> list[tuple[str, object]]:
+    """The variables of a scope, without those whose names start with an underscore."""
+    return [(name, v) for name, v in list(scope.items()) if not name.startswith("_")]
+
+
+def parts(holder: object) -> Iterator[tuple[str, object]]:
+    """What a container or an instance holds, with the code that reaches it."""
+    if isinstance(holder, type | ModuleType):
+        return
+    if isinstance(holder, list | tuple):
+        if len(holder) <= MANY:
+            yield from ((f"[{i}]", item) for i, item in enumerate(holder))
+    elif isinstance(holder, dict):
+        if len(holder) <= MANY:
+            yield from ((f"[{key!r}]", v) for key, v in list(holder.items()) if type(key) is str)
+    else:
+        try:
+            held = vars(holder)
+        except TypeError:
+            return  # a number, a string, an object with slots
+        yield from ((f".{name}", v) for name, v in public(held))

@@ -1,0 +1,623 @@
+"""Another shape for the same elements: views first, then the forms that repeat or flip them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from operator import index
+from typing import Any
+
+from contraflow.base.dtypes import int64
+from contraflow.base.errors import ArgumentError, IndexOutOfRange, ShapeError, lesson
+from contraflow.base.shapes import Shape, broadcast, read_dim, read_dims, read_shape, resolve_size
+from contraflow.ops.arith import ge, where
+from contraflow.ops.creation import iota
+from contraflow.ops.record import Aval
+from contraflow.ops.view import (
+    Bounds,
+    diagonal_of,
+    flip_dims,
+    permute_dims,
+    reshape_to,
+    slice_dims,
+    sliding_windows,
+    view_put,
+    zeros_of,
+)
+from contraflow.ops.view import expand as expand_to
+
+__all__ = [
+    "adjoint", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_tensors", "broadcast_to",
+    "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter", "flatten", "flip", "fliplr",
+    "flipud", "meshgrid", "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "rot90",
+    "select", "select_scatter", "slice_scatter", "squeeze", "swapaxes", "swapdims", "t", "tile",
+    "transpose", "tril", "triu", "unflatten", "unsqueeze",
+]  # fmt: skip
+METHODS = (
+    "adjoint", "broadcast_to", "diag", "diag_embed", "diagflat", "diagonal", "diagonal_scatter",
+    "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "moveaxis", "movedim", "narrow",
+    "permute", "ravel", "repeat", "reshape", "reshape_as", "rot90", "select", "select_scatter",
+    "slice_scatter", "squeeze", "swapaxes", "swapdims", "t", "tile", "transpose", "tril", "triu",
+    "unflatten", "unfold", "unsqueeze",
+)  # fmt: skip
+INPLACE = ("tril", "triu")
+
+
+# ---- sizes -------------------------------------------------------------------------------------
+
+
+def reshape(x: Any, *shape: Any) -> Any:
+    """The elements in another shape; one size may be -1. Shares memory where that is possible.
+
+    >>> import contraflow as cf
+    >>> cf.arange(6).reshape(2, -1)
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
+    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], Iterable) else shape
+    return reshape_to(x, shape=resolve_size(sizes, prod(x.shape)))
+
+
+def reshape_as(x: Any, other: Any) -> Any:
+    """``x.reshape(other.shape)``."""
+    return reshape(x, tuple(other.shape))
+
+
+def ravel(x: Any) -> Any:
+    """All elements in one dimension."""
+    return reshape_to(x, shape=(prod(x.shape),))
+
+
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Dimensions ``start_dim`` to ``end_dim``, both included, become one.
+
+    >>> import contraflow as cf
+    >>> cf.flatten(cf.zeros(2, 3, 4), 1).shape
+    contraflow.Size([2, 12])
+    """
+    shape = tuple(x.shape)
+    first, last = read_dim(start_dim, x.ndim, "start_dim"), read_dim(end_dim, x.ndim, "end_dim")
+    if first > last:
+        raise ArgumentError(
+            lesson(f"flatten: start_dim={start_dim} comes after end_dim={end_dim}", [("x", x)])
+        )
+    merged = prod(shape[first : last + 1])
+    return reshape_to(x, shape=(*shape[:first], merged, *shape[last + 1 :]))
+
+
+def unflatten(x: Any, dim: int, sizes: Any) -> Any:
+    """Dimension ``dim`` is split into ``sizes``, of which one may be -1.
+
+    >>> import contraflow as cf
+    >>> cf.unflatten(cf.zeros(2, 12), 1, (3, -1)).shape
+    contraflow.Size([2, 3, 4])
+    """
+    shape, dim = tuple(x.shape), read_dim(dim, x.ndim)
+    inner = resolve_size(sizes, shape[dim], "unflatten")
+    return reshape_to(x, shape=(*shape[:dim], *inner, *shape[dim + 1 :]))
+
+
+def squeeze(x: Any, dim: Any = None) -> Any:
+    """Without the dimensions of size 1: all of them, one, or several.
+
+    >>> import contraflow as cf
+    >>> cf.zeros(1, 2, 1).squeeze().shape, cf.zeros(1, 2, 1).squeeze(0).shape
+    (contraflow.Size([2]), contraflow.Size([2, 1]))
+    """
+    shape = tuple(x.shape)
+    if dim == () or dim == []:
+        dims: Shape = ()
+    else:
+        dims = read_dims(dim, x.ndim)
+    return reshape_to(x, shape=tuple(n for d, n in enumerate(shape) if n != 1 or d not in dims))
+
+
+def unsqueeze(x: Any, dim: int) -> Any:
+    """With a new dimension of size 1 at ``dim``.
+
+    >>> import contraflow as cf
+    >>> cf.zeros(2, 3).unsqueeze(-1).shape
+    contraflow.Size([2, 3, 1])
+    """
+    shape = tuple(x.shape)
+    dim = read_dim(dim, x.ndim + 1)
+    return reshape_to(x, shape=(*shape[:dim], 1, *shape[dim:]))
+
+
+def atleast(x: Any, rank: int) -> Any:
+    if not hasattr(x, "shape"):
+        return tuple(atleast(item, rank) for item in x)
+    shape = tuple(x.shape)
+    if len(shape) >= rank:
+        return x
+    wanted = {0: (1,) * rank, 1: (1, *shape, 1)[:rank] if rank == 3 else (1, *shape)}
+    return reshape_to(x, shape=wanted.get(len(shape), (*shape, 1)))
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """At least one dimension."""
+    return atleast(tensors[0] if len(tensors) == 1 else tensors, 1)
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """At least two dimensions; a vector becomes a row."""
+    return atleast(tensors[0] if len(tensors) == 1 else tensors, 2)
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """At least three dimensions: [n] becomes [1, n, 1], [m, n] becomes [m, n, 1]."""
+    return atleast(tensors[0] if len(tensors) == 1 else tensors, 3)
+
+
+# ---- order of dimensions -----------------------------------------------------------------------
+
+
+def permute(x: Any, *dims: Any) -> Any:
+    """The dimensions in another order, a view.
+
+    >>> import contraflow as cf
+    >>> cf.zeros(2, 3, 4).permute(2, 0, 1).shape
+    contraflow.Size([4, 2, 3])
+    """
+    given = dims[0] if len(dims) == 1 and isinstance(dims[0], Iterable) else dims
+    order = tuple(read_dim(d, x.ndim) for d in given)
+    if len(order) != x.ndim or len(set(order)) != len(order):
+        raise ShapeError(
+            lesson(
+                f"permute: {list(order)} does not name each of the {x.ndim} dimensions once",
+                [("x", x)],
+                f"x.permute{tuple(reversed(range(x.ndim)))}",
+            )
+        )
+    return permute_dims(x, dims=order)
+
+
+def transpose(x: Any, dim0: int, dim1: int) -> Any:
+    """Two dimensions exchanged, a view.
+
+    >>> import contraflow as cf
+    >>> cf.zeros(2, 3).transpose(0, 1).shape
+    contraflow.Size([3, 2])
+    """
+    order = list(range(x.ndim))
+    a, b = read_dim(dim0, x.ndim, "dim0"), read_dim(dim1, x.ndim, "dim1")
+    if order:
+        order[a], order[b] = b, a
+    return permute_dims(x, dims=tuple(order))
+
+
+def swapaxes(x: Any, axis0: int, axis1: int) -> Any:
+    """The same as ``transpose``."""
+    return transpose(x, axis0, axis1)
+
+
+def swapdims(x: Any, dim0: int, dim1: int) -> Any:
+    """The same as ``transpose``."""
+    return transpose(x, dim0, dim1)
+
+
+def t(x: Any) -> Any:
+    """The transpose of a matrix; vectors and scalars stay as they are."""
+    if x.ndim > 2:
+        raise ShapeError(
+            lesson(
+                f"t() transposes at most 2 dimensions, not {x.ndim}",
+                [("x", x)],
+                "x.mT transposes the last two, x.transpose(a, b) any two",
+            )
+        )
+    return permute_dims(x, dims=tuple(reversed(range(x.ndim))))
+
+
+def adjoint(x: Any) -> Any:
+    """The last two dimensions exchanged (all numbers here are real)."""
+    return transpose(x, -2, -1)
+
+
+def movedim(x: Any, source: Any, destination: Any) -> Any:
+    """Dimensions moved from ``source`` to ``destination``, the others keep their order.
+
+    >>> import contraflow as cf
+    >>> cf.zeros(2, 3, 4).movedim(0, -1).shape
+    contraflow.Size([3, 4, 2])
+    """
+    from_dims = [source] if not isinstance(source, Iterable) else list(source)
+    to_dims = [destination] if not isinstance(destination, Iterable) else list(destination)
+    froms = [read_dim(d, x.ndim, "source") for d in from_dims]
+    tos = [read_dim(d, x.ndim, "destination") for d in to_dims]
+    if len(froms) != len(tos) or len(set(froms)) < len(froms) or len(set(tos)) < len(tos):
+        raise ArgumentError(
+            lesson(
+                f"movedim: source {from_dims} and destination {to_dims} must name as many "
+                "dimensions, each once",
+                [("x", x)],
+            )
+        )
+    rest = iter(d for d in range(x.ndim) if d not in froms)
+    back = dict(zip(tos, froms, strict=True))
+    order = tuple(back[d] if d in back else next(rest) for d in range(x.ndim))
+    return permute_dims(x, dims=order)
+
+
+def moveaxis(x: Any, source: Any, destination: Any) -> Any:
+    """The same as ``movedim``."""
+    return movedim(x, source, destination)
+
+
+# ---- repeating ---------------------------------------------------------------------------------
+
+
+def expand(x: Any, *sizes: Any) -> Any:
+    """Dimensions of size 1 repeated to ``sizes`` without copying; -1 keeps a size.
+
+    >>> import contraflow as cf
+    >>> cf.tensor([[1], [2]]).expand(-1, 3)
+    tensor([[1, 1, 1],
+            [2, 2, 2]])
+    """
+    given = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], Iterable) else sizes
+    wanted, have = [index(n) for n in given], tuple(x.shape)
+    extra = len(wanted) - len(have)
+    if extra < 0 or any(n < 0 for n in wanted[:extra]):
+        raise ShapeError(
+            lesson(
+                f"expand: sizes {wanted} do not cover the {len(have)} dimensions of the tensor",
+                [("x", x)],
+                "-1 keeps an existing size; new dimensions come first",
+            )
+        )
+    shape = tuple(have[d - extra] if n == -1 else n for d, n in enumerate(wanted))
+    return reshape_to(x, shape=shape) if shape == have else expand_to(x, shape=shape)
+
+
+def expand_as(x: Any, other: Any) -> Any:
+    """``x.expand(other.shape)``."""
+    return expand(x, tuple(other.shape))
+
+
+def broadcast_to(x: Any, size: Any) -> Any:
+    """``x`` repeated to a shape it broadcasts to, without copying."""
+    return expand(x, read_shape((size,)))
+
+
+def broadcast_tensors(*tensors: Any) -> Any:
+    """All tensors expanded to their common shape."""
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    shape = broadcast(*(tuple(x.shape) for x in given))
+    return tuple(expand(x, shape) for x in given)
+
+
+def repeat(x: Any, *repeats: Any) -> Any:
+    """The tensor tiled, ``repeats`` times along each dimension; a copy.
+
+    >>> import contraflow as cf
+    >>> cf.tensor([1, 2]).repeat(2, 2)
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
+    counts, shape = read_shape(repeats), tuple(x.shape)
+    extra = len(counts) - len(shape)
+    if extra < 0:
+        raise ShapeError(
+            lesson(
+                f"repeat: {len(counts)} counts for a tensor of {len(shape)} dimensions",
+                [("x", x)],
+                "give a count for each dimension, 1 to leave it",
+            )
+        )
+    shape = (1,) * extra + shape
+    apart = tuple(n for size in shape for n in (1, size))
+    whole = tuple(n for pair in zip(counts, shape, strict=True) for n in pair)
+    spread = expand_to(reshape_to(x, shape=apart), shape=whole)
+    out = reshape_to(spread, shape=tuple(c * n for c, n in zip(counts, shape, strict=True)))
+    return out if any(c != 1 for c in counts) else out.clone()
+
+
+def tile(x: Any, *dims: Any) -> Any:
+    """The tensor tiled, as ``repeat``; missing leading counts are 1."""
+    counts = read_shape(dims)
+    return repeat(x, (1,) * max(x.ndim - len(counts), 0) + counts)
+
+
+# ---- parts -------------------------------------------------------------------------------------
+
+
+def full_bounds(x: Any, dim: int, bound: Any) -> Bounds:
+    """Everything of ``x``, but ``bound`` in dimension ``dim``."""
+    return tuple(bound if d == dim else (0, n, 1) for d, n in enumerate(x.shape))
+
+
+def narrow(x: Any, dim: int, start: int, length: int) -> Any:
+    """``length`` entries of dimension ``dim`` from ``start`` on, a view.
+
+    >>> import contraflow as cf
+    >>> cf.arange(5).narrow(0, 1, 3)
+    tensor([1, 2, 3])
+    """
+    dim = read_dim(dim, x.ndim)
+    first, length = index(start), index(length)
+    size = x.shape[dim] if x.ndim else 0
+    if (
+        x.ndim == 0
+        or not -size <= first <= size
+        or length < 0
+        or first % max(size, 1) + (size if first == size and size else 0) + length > size
+    ):
+        raise IndexOutOfRange(
+            lesson(
+                f"narrow: {length} entries from {start} on do not exist in dimension {dim} "
+                f"of size {size}",
+                [("x", x)],
+                f"start + length <= {size}",
+            )
+        )
+    first = first + size if first < 0 else first
+    return slice_dims(x, bounds=full_bounds(x, dim, (first, first + length, 1)))
+
+
+def checked_index(x: Any, dim: int, i: Any) -> int:
+    """An integer index into dimension ``dim``, counted from the start."""
+    at, size = index(i), x.shape[dim]
+    if not -size <= at < size:
+        fix = f"an index from {-size} to {size - 1}" if size else "there is nothing to index"
+        raise IndexOutOfRange(
+            lesson(f"index {at} does not exist in dimension {dim} of size {size}", [("x", x)], fix)
+        )
+    return at + size if at < 0 else at
+
+
+def select(x: Any, dim: int, index: int) -> Any:
+    """The part of ``x`` at one index of dimension ``dim``, which goes away; a view.
+
+    >>> import contraflow as cf
+    >>> cf.tensor([[1, 2], [3, 4]]).select(1, 0)
+    tensor([1, 3])
+    """
+    if x.ndim == 0:
+        raise IndexOutOfRange(lesson("select: a 0-d tensor has no dimension", [("x", x)]))
+    dim = read_dim(dim, x.ndim)
+    return slice_dims(x, bounds=full_bounds(x, dim, checked_index(x, dim, index)))
+
+
+def read_slice(start: Any, end: Any, step: Any, size: int) -> tuple[int, int, int]:
+    """A slice resolved against a size; steps are positive."""
+    if step is not None and index(step) <= 0:
+        raise ArgumentError(
+            lesson(f"slices need a step > 0, received {step}", fix="x.flip(dim) reverses")
+        )
+    first, last, by = slice(start, end, step).indices(size)
+    return first, max(first, last), by
+
+
+def _put(x: Any, src: Any, view: str, what: str, **attrs: Any) -> Any:
+    from_view = {"slice": slice_dims, "diagonal": diagonal_of}[view]
+    shape = from_view.shape(Aval(tuple(x.shape), x.dtype), **attrs).shape
+    if tuple(src.shape) != shape:
+        raise ShapeError(
+            lesson(f"{what}: src must have shape {list(shape)}", [("x", x), ("src", src)])
+        )
+    return view_put(x, src, view=view, attrs=tuple(sorted(attrs.items())))
+
+
+def select_scatter(x: Any, src: Any, dim: int, index: int) -> Any:
+    """``x`` with ``src`` in the place of ``x.select(dim, index)``."""
+    dim = read_dim(dim, x.ndim)
+    at = full_bounds(x, dim, checked_index(x, dim, index))
+    return _put(x, src, "slice", "select_scatter", bounds=at)
+
+
+def slice_scatter(
+    x: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Any:
+    """``x`` with ``src`` in the place of the slice ``start:end:step`` of dimension ``dim``."""
+    dim = read_dim(dim, x.ndim)
+    at = full_bounds(x, dim, read_slice(start, end, step, x.shape[dim]))
+    return _put(x, src, "slice", "slice_scatter", bounds=at)
+
+
+def unfold(x: Any, dimension: int, size: int, step: int) -> Any:
+    """Windows of ``size`` along a dimension, ``step`` apart, as a new last dimension; a view.
+
+    >>> import contraflow as cf
+    >>> cf.arange(5).unfold(0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
+    """
+    dim = read_dim(dimension, x.ndim, "dimension")
+    if x.ndim == 0:
+        x = reshape_to(x, shape=(1,))
+    if step <= 0 or not 0 <= size <= x.shape[dim]:
+        raise ArgumentError(
+            lesson(
+                f"unfold: windows of {size}, {step} apart, do not fit into dimension {dim} "
+                f"of size {x.shape[dim]}",
+                [("x", x)],
+                "0 <= size <= the dimension, step > 0",
+            )
+        )
+    return sliding_windows(x, dim=dim, size=index(size), step=index(step))
+
+
+# ---- flips -------------------------------------------------------------------------------------
+
+
+def flip(x: Any, *dims: Any) -> Any:
+    """The order of the entries reversed along ``dims``; a copy.
+
+    >>> import contraflow as cf
+    >>> cf.tensor([[1, 2], [3, 4]]).flip(0)
+    tensor([[3, 4],
+            [1, 2]])
+    """
+    given = dims[0] if len(dims) == 1 and isinstance(dims[0], Iterable) else dims
+    read = read_dims(tuple(given), x.ndim, "dims") if len(tuple(given)) else ()
+    return flip_dims(x, dims=read)
+
+
+def fliplr(x: Any) -> Any:
+    """The columns in reverse order."""
+    return flip(x, 1)
+
+
+def flipud(x: Any) -> Any:
+    """The rows in reverse order."""
+    return flip(x, 0)
+
+
+def rot90(x: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
+    """Rotated ``k`` times by 90 degrees, from the first of the two ``dims`` to the second.
+
+    >>> import contraflow as cf
+    >>> cf.rot90(cf.tensor([[1, 2], [3, 4]]))
+    tensor([[2, 4],
+            [1, 3]])
+    """
+    if len(dims) != 2:
+        raise ArgumentError(lesson(f"rot90 takes two dims, received {dims}", fix="dims=(0, 1)"))
+    a, b = (read_dim(d, x.ndim, "dims") for d in dims)
+    if a == b:
+        raise ArgumentError(lesson(f"rot90: dims {dims} are the same", [("x", x)]))
+    k %= 4
+    if k == 0:
+        return x.clone()
+    if k == 2:
+        return flip(x, a, b)
+    return transpose(flip(x, b), a, b) if k == 1 else flip(transpose(x, a, b), b)
+
+
+# ---- diagonals and triangles -------------------------------------------------------------------
+
+
+def diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """The diagonal over two dimensions as a new last dimension, a view.
+
+    >>> import contraflow as cf
+    >>> cf.tensor([[1, 2], [3, 4]]).diagonal()
+    tensor([1, 4])
+    """
+    a, b = read_dim(dim1, x.ndim, "dim1"), read_dim(dim2, x.ndim, "dim2")
+    if a == b:
+        raise ShapeError(
+            lesson(f"diagonal needs two dimensions, received {dim1} and {dim2}", [("x", x)])
+        )
+    return diagonal_of(x, offset=index(offset), dim1=a, dim2=b)
+
+
+def diagonal_scatter(x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """``x`` with ``src`` on its diagonal."""
+    a, b = read_dim(dim1, x.ndim, "dim1"), read_dim(dim2, x.ndim, "dim2")
+    return _put(x, src, "diagonal", "diagonal_scatter", offset=offset, dim1=a, dim2=b)
+
+
+def diag_embed(x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+    """Matrices, zero but for the last dimension of ``x`` on their diagonal.
+
+    >>> import contraflow as cf
+    >>> cf.diag_embed(cf.tensor([1, 2]))
+    tensor([[1, 0],
+            [0, 2]])
+    """
+    shape = list(x.shape)
+    rank = x.ndim + 1
+    a, b = read_dim(dim1, rank, "dim1"), read_dim(dim2, rank, "dim2")
+    if a == b or not shape:
+        raise ShapeError(
+            lesson(
+                f"diag_embed needs a vector and two dimensions, not {dim1} and {dim2}", [("x", x)]
+            )
+        )
+    size = shape.pop() + abs(offset)
+    for d in sorted((a, b)):
+        shape.insert(d, size)
+    attrs = (("dim1", a), ("dim2", b), ("offset", index(offset)))
+    if a > b:  # the offset counts along dim2
+        attrs = (("dim1", b), ("dim2", a), ("offset", -index(offset)))
+    return view_put(zeros_of(Aval(tuple(shape), x.dtype)), x, view="diagonal", attrs=attrs)
+
+
+def diag(x: Any, diagonal: int = 0) -> Any:
+    """The matrix with the vector ``x`` on its diagonal, or the diagonal of the matrix ``x``.
+
+    >>> import contraflow as cf
+    >>> cf.diag(cf.tensor([[1, 2], [3, 4]]))
+    tensor([1, 4])
+    """
+    if x.ndim == 1:
+        return diag_embed(x, diagonal)
+    if x.ndim != 2:
+        raise ShapeError(
+            lesson(
+                f"diag takes a vector or a matrix, not {x.ndim} dimensions",
+                [("x", x)],
+                "x.diagonal(offset, dim1, dim2) or cf.diag_embed(x)",
+            )
+        )
+    return diagonal_of(x, offset=index(diagonal), dim1=0, dim2=1).clone()
+
+
+def diagflat(x: Any, offset: int = 0) -> Any:
+    """The matrix with all elements of ``x`` on its diagonal."""
+    return diag_embed(ravel(x), offset)
+
+
+def _below(x: Any, diagonal: int) -> Any:
+    """True on and below a diagonal of the last two dimensions."""
+    if x.ndim < 2:
+        raise ShapeError(lesson("tril and triu need at least 2 dimensions", [("x", x)]))
+    rows, columns = x.shape[-2:]
+    row = iota(size=rows, start=diagonal, step=1, dtype=int64)
+    return ge(reshape_to(row, shape=(rows, 1)), iota(size=columns, start=0, step=1, dtype=int64))
+
+
+def zero_of(x: Any) -> Any:
+    """A 0-d zero of the dtype of ``x``."""
+    return zeros_of(Aval((), x.dtype))
+
+
+def tril(x: Any, diagonal: int = 0) -> Any:
+    """The lower triangle: zero above ``diagonal``.
+
+    >>> import contraflow as cf
+    >>> cf.tril(cf.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 0],
+            [3, 4]])
+    """
+    return where(_below(x, diagonal), x, zero_of(x))
+
+
+def triu(x: Any, diagonal: int = 0) -> Any:
+    """The upper triangle: zero below ``diagonal``.
+
+    >>> import contraflow as cf
+    >>> cf.triu(cf.tensor([[1, 2], [3, 4]]))
+    tensor([[1, 2],
+            [0, 4]])
+    """
+    return where(_below(x, diagonal - 1), zero_of(x), x)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> Any:
+    """Coordinate grids of vectors; ``indexing="xy"`` exchanges the first two dimensions.
+
+    >>> import contraflow as cf
+    >>> rows, columns = cf.meshgrid(cf.arange(2), cf.arange(3), indexing="ij")
+    >>> rows
+    tensor([[0, 0, 0],
+            [1, 1, 1]])
+    """
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], list | tuple) else tensors
+    if indexing not in ("ij", "xy"):
+        raise ArgumentError(
+            lesson(f"meshgrid: unknown indexing {indexing!r}", fix="indexing='ij' or 'xy'")
+        )
+    if any(x.ndim > 1 for x in given):
+        raise ShapeError(
+            lesson("meshgrid takes vectors", [(f"tensor {i}", x) for i, x in enumerate(given)])
+        )
+    sizes = tuple(prod(x.shape) for x in given)
+    rank = len(sizes)
+    grids = tuple(
+        expand_to(reshape_to(x, shape=(1,) * d + (sizes[d],) + (1,) * (rank - 1 - d)), shape=sizes)
+        for d, x in enumerate(given)
+    )
+    return tuple(transpose(g, 0, 1) for g in grids) if indexing == "xy" and rank > 1 else grids
