@@ -1,0 +1,30 @@
+"""Automatic differentiation: ``cf.autograd.grad``, ``backward``, ``Function``, ``gradcheck``."""
+
+from __future__ import annotations
+
+from contraflow.tensor.custom import Function, detect_anomaly, set_detect_anomaly
+from contraflow.tensor.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from contraflow.tensor.gradcheck import GradcheckError, gradcheck, gradgradcheck
+from contraflow.tensor.gradients import backward, grad
+
+__all__ = [
+    "Function",
+    "GradcheckError",
+    "backward",
+    "detect_anomaly",
+    "enable_grad",
+    "grad",
+    "gradcheck",
+    "gradgradcheck",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_detect_anomaly",
+    "set_grad_enabled",
+]

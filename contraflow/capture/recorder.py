@@ -1,0 +1,171 @@
+"""The recording interpreter: each op becomes an equation, each tensor met on the way an input.
+
+What existed before and is read becomes an input; what existed before and is written becomes an
+in-place output. While recording, the handles of such tensors hold symbols; ``close`` gives all of
+them their arrays back, so that recording changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from contraflow.base.dtypes import default_dtype, float64, from_numpy_dtype
+from contraflow.base.errors import CaptureError, lesson
+from contraflow.base.modes import current
+from contraflow.graph.ir import Equation, Value
+from contraflow.ops.record import Aval, Op
+from contraflow.tensor import tape
+from contraflow.tensor.tensor import Tensor, coerce, fresh, make, mark_view, promote
+
+__all__ = ["External", "Recorder"]
+
+CONTIGUOUS = ("reshape", "alias")
+
+
+@dataclass(eq=False)
+class External:
+    """A tensor that existed before: its array, its symbol, and the owner if it is a ``.grad``."""
+
+    tensor: Any
+    array: Any
+    input: Value
+    owner: Any
+    history: tuple[Any, int, bool]
+
+
+class Recorder:
+    """Stands behind the door while a step is captured (see ``base.modes.Interpreter``)."""
+
+    def __init__(self) -> None:
+        self.equations: list[Equation] = []
+        self.constants: dict[Value, Any] = {}
+        self.externals: dict[int, External] = {}
+        self.scalars: list[tuple[Value, Callable[[], float]]] = []
+        self.grads: dict[int, tuple[Any, Any]] = {}  # tensors whose .grad slot was replaced
+        self._refreshed: list[tuple[Any, Any]] = []
+        self._grad_owner: dict[int, Any] = {}
+
+    # ---- the interpreter ---------------------------------------------------------------------
+
+    def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        args = coerce(op, args)
+        if op.promote is not None:
+            args = promote(op, args) or args
+        values = [self.symbol(a) if isinstance(a, Tensor) else a for a in args]
+        dtype = next(
+            (v.aval.dtype for v in reversed(values) if isinstance(v, Value)), default_dtype()
+        )
+        avals = [v.aval if isinstance(v, Value) else Aval((), dtype) for v in values]
+        found = op.shape(*avals, **attrs)
+        equation = Equation(op, values, attrs, found if isinstance(found, tuple) else (found,))
+        self.equations.append(equation)
+        outs = tuple(make(value) for value in equation.outputs)
+        if op.view and isinstance(args[0], Tensor) and shows(op, args[0]):
+            mark_view(outs[0], op, attrs, args[0])
+        tracked = any(isinstance(a, Tensor) and a._requires_grad for a in args)
+        if tracked and current().grad and op.differentiable:
+            tape.record(op, args, attrs, values, outs)
+        return outs if op.outputs > 1 else outs[0]
+
+    def symbol(self, t: Tensor) -> Value:
+        """The symbol of a tensor; a tensor that existed before becomes an input."""
+        fresh(t)
+        value = t._value
+        if isinstance(value, Value):
+            return value
+        if t._parent is not None:
+            op, attrs = t._view  # type: ignore[misc]
+            self.rebind(t, op(t._parent, **attrs)._value)
+            return t._value  # type: ignore[no-any-return]
+        aval = Aval(tuple(value.shape), from_numpy_dtype(value.dtype))
+        owner = self._grad_owner.get(id(t))
+        label = getattr(t if owner is None else owner, "_label", None)
+        symbol = Value(aval, f"{label}.grad" if label and owner is not None else label)
+        history = (t._node, t._index, t._requires_grad)
+        self.externals[id(t)] = External(t, value, symbol, owner, history)
+        t._value = symbol
+        return symbol
+
+    def write(self, tensor: Any, new: Any) -> None:
+        value = self.symbol(new)
+        self.symbol(tensor)
+        tensor._value = value
+
+    def rebind(self, tensor: Any, value: Any) -> None:
+        if type(tensor._value) is np.ndarray:
+            self._refreshed.append((tensor, tensor._value))
+        tensor._value = value
+
+    def constant(self, array: Any) -> Value:
+        value = Value(Aval(tuple(array.shape), from_numpy_dtype(array.dtype)))
+        self.constants[value] = array
+        return value
+
+    def look(self, tensor: Any, what: str) -> Any:
+        value = tensor._value
+        if isinstance(value, Value) and value in self.constants:
+            return self.constants[value]
+        raise CaptureError(
+            lesson(
+                f"{what} looks at a value while the step is being captured; "
+                "the step runs later, so there is no value yet",
+                [("tensor", tensor.aval)],
+                "return the tensor from the step and look at it outside; "
+                "choose with cf.where(condition, a, b) instead of `if`",
+            )
+        )
+
+    def read_grad(self, tensor: Any) -> None:
+        held = tensor._grad
+        if held is not None and type(held._value) is np.ndarray:
+            self._grad_owner[id(held)] = tensor
+
+    def write_grad(self, tensor: Any) -> None:
+        self.grads.setdefault(id(tensor), (tensor, tensor._grad))
+
+    def scalar(self, read: Callable[[], float]) -> Any:
+        value = Value(Aval((), float64), "scalar")
+        self.scalars.append((value, read))
+        return make(value)
+
+    # ---- the end -----------------------------------------------------------------------------
+
+    def written(self) -> list[tuple[External, Value]]:
+        """The externals that were written, with their new values."""
+        return [
+            (e, e.tensor._value) for e in self.externals.values() if e.tensor._value is not e.input
+        ]
+
+    def replaced_grads(self) -> list[tuple[Any, Value | None]]:
+        """The tensors whose ``.grad`` was replaced, with the new gradient's symbol."""
+        return [
+            (t, None if t._grad is None else self.symbol(t._grad))
+            for t, before in self.grads.values()
+            if t._grad is not before
+        ]
+
+    def close(self) -> None:
+        """Give every tensor that existed before its array, history and gradient back."""
+        for external in self.externals.values():
+            t = external.tensor
+            t._value = external.array
+            t._node, t._index, t._requires_grad = external.history
+        for tensor, array in reversed(self._refreshed):
+            tensor._value = array
+        for tensor, before in self.grads.values():
+            tensor._grad = before
+
+
+def shows(op: Op, source: Tensor) -> bool:
+    """Whether a view op shows memory: a reshape of a rearranged view is a copy, as in NumPy."""
+    if op.name != "reshape":
+        return True
+    while source._parent is not None:
+        if source._view[0].name not in CONTIGUOUS:  # type: ignore[index]
+            return False
+        source = source._parent
+    return True

@@ -1,0 +1,294 @@
+"""Functions of functions: ``grad``, ``vjp``, ``jvp``, ``jacrev``, ``hessian``, ``vmap``.
+
+The given function takes tensors and returns one tensor (or a tuple of them); it is never changed
+and no ``.grad`` is touched. All of them nest: ``grad(grad(f))`` is the second derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from contraflow.base.errors import ArgumentError, GradError, ShapeError, lesson
+from contraflow.base.tree import flatten, map_tree
+from contraflow.ops.join import stack, unbind
+from contraflow.tensor.create import zeros, zeros_like
+from contraflow.tensor.grad_mode import enable_grad
+from contraflow.tensor.gradients import grad as gradients
+from contraflow.tensor.tensor import Tensor
+
+__all__ = [
+    "grad", "grad_and_value", "hessian", "jacfwd", "jacobian", "jacrev", "jvp", "vjp", "vmap",
+]  # fmt: skip
+
+ArgNums = int | tuple[int, ...]
+
+
+def _tracked(x: Any) -> Any:
+    """A handle to differentiate by: it keeps a history that ``x`` may have (for nesting)."""
+    if not isinstance(x, Tensor):
+        return x
+    return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+
+
+def _select(args: tuple[Any, ...], argnums: ArgNums) -> tuple[list[Any], list[int]]:
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    if any(not -len(args) <= n < len(args) for n in numbers):
+        raise ArgumentError(
+            lesson(
+                f"argnums={argnums} names an argument that was not given",
+                [("arguments", len(args))],
+                "argnums=0 for the first",
+            )
+        )
+    numbers = [n % len(args) for n in numbers]
+    return [map_tree(_tracked, a) if i in numbers else a for i, a in enumerate(args)], numbers
+
+
+def _nested(args: tuple[Any, ...]) -> bool:
+    """Whether a derivative is being taken around this one, so that history must be kept."""
+    return any(isinstance(x, Tensor) and x.requires_grad for x in flatten(args))
+
+
+def grad_and_value(
+    function: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that returns (gradient, value); see ``grad``."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with enable_grad():
+            xs, numbers = _select(args, argnums)
+            result = function(*xs, **kwargs)
+            value, aux = result if has_aux else (result, None)
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                raise GradError(
+                    lesson(
+                        "func.grad needs a function that returns a single number",
+                        [("returned", value.aval if isinstance(value, Tensor) else value)],
+                        "f(x).sum(), or func.jacrev(f)",
+                    )
+                )
+            wanted = [xs[n] for n in numbers]
+            leaves = [x for x in flatten(wanted) if isinstance(x, Tensor)]
+            if not value.requires_grad:
+                found = [zeros_like(x) for x in leaves]
+            else:
+                # recorded, so that derivatives nest
+                found = list(gradients(value, leaves, create_graph=True, materialize_grads=True))
+            keep = _nested(args)
+            flow = iter(found if keep else [g.detach() for g in found])
+            tree = [map_tree(lambda x: next(flow) if isinstance(x, Tensor) else None, w)
+                    for w in wanted]  # fmt: skip
+            value = value if keep else value.detach()
+        gradient = tree[0] if isinstance(argnums, int) else tuple(tree)
+        return (gradient, (value, aux)) if has_aux else (gradient, value)
+
+    return run
+
+
+def grad(
+    function: Callable[..., Any], argnums: ArgNums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """The gradient function of ``function``, which returns a single number.
+
+    Args:
+        argnums: the argument (or several) to differentiate by; may be a tree of tensors.
+        has_aux: ``function`` returns (value, something else), and so does the result.
+
+    >>> import contraflow as cf
+    >>> cf.func.grad(cf.func.grad(lambda x: x**3))(cf.tensor(2.0))
+    tensor(12.)
+    """
+    both = grad_and_value(function, argnums, has_aux)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        gradient, value = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return run
+
+
+def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """The value at ``primals``, and a function from cotangents to gradients (v^T J).
+
+    >>> import contraflow as cf
+    >>> y, pull = cf.func.vjp(cf.sin, cf.zeros(2))
+    >>> pull(cf.ones(2))
+    (tensor([1., 1.]),)
+    """
+    with enable_grad():
+        xs = [map_tree(_tracked, p) for p in primals]
+        result = function(*xs)
+    outputs, aux = result if has_aux else (result, None)
+    several = isinstance(outputs, tuple | list)
+    roots = list(outputs) if several else [outputs]
+
+    def pull(*cotangents: Any) -> tuple[Any, ...]:
+        given = list(cotangents[0]) if several and len(cotangents) == 1 else list(cotangents)
+        if len(given) != len(roots):
+            raise ArgumentError(
+                lesson(
+                    f"vjp: {len(roots)} outputs, {len(given)} cotangents",
+                    fix="one cotangent for each output, of its shape",
+                )
+            )
+        leaves = [x for x in flatten(xs) if isinstance(x, Tensor)]
+        live = [(r, g) for r, g in zip(roots, given, strict=True) if r.requires_grad]
+        if live:
+            found = gradients(
+                [r for r, _ in live], leaves, [g for _, g in live],
+                retain_graph=True, create_graph=True, materialize_grads=True,
+            )  # fmt: skip
+        else:
+            found = tuple(zeros_like(x) for x in leaves)
+        keep = _nested((*primals, *given))
+        flow = iter(g if keep else g.detach() for g in found)
+        return tuple(map_tree(lambda _: next(flow), x) for x in xs)
+
+    values = map_tree(lambda o: o if _nested(primals) else o.detach(), outputs)
+    return (values, pull, aux) if has_aux else (values, pull)
+
+
+def jvp(
+    function: Callable[..., Any],
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    has_aux: bool = False,
+) -> Any:
+    """The value at ``primals`` and the derivative along ``tangents`` (J v).
+
+    Forward-mode by two reverse passes: J v is the gradient of u^T (J^T u) . v by u.
+
+    >>> import contraflow as cf
+    >>> cf.func.jvp(lambda x: x * x, (cf.tensor(3.0),), (cf.tensor(1.0),))
+    (tensor(9.), tensor(6.))
+    """
+    for i, (p, t) in enumerate(zip(primals, tangents, strict=True)):
+        if tuple(p.shape) != tuple(t.shape):
+            raise ShapeError(
+                lesson(
+                    f"jvp: tangent {i} must have the shape of its primal",
+                    [("primal", p.aval), ("tangent", t.aval)],
+                )
+            )
+    with enable_grad():
+        xs = [_tracked(p) for p in primals]
+        result = function(*xs)
+        outputs, aux = result if has_aux else (result, None)
+        several = isinstance(outputs, tuple | list)
+        roots = list(outputs) if several else [outputs]
+        live = [r for r in roots if r.requires_grad]
+        us = [zeros_like(r).requires_grad_() for r in live]
+        pushed: dict[int, Any] = {}
+        if live:
+            pulled = gradients(live, xs, us, create_graph=True, materialize_grads=True)
+            reached = [(g, t) for g, t in zip(pulled, tangents, strict=True) if g.requires_grad]
+            if reached:
+                found = gradients(
+                    [g for g, _ in reached], us, [t for _, t in reached],
+                    create_graph=True, materialize_grads=True,
+                )  # fmt: skip
+                pushed = {id(r): g for r, g in zip(live, found, strict=True)}
+    keep = _nested((*primals, *tangents))
+    values = [r if keep else r.detach() for r in roots]
+    slopes = [pushed.get(id(r), zeros_like(r)) for r in roots]
+    slopes = slopes if keep else [s.detach() for s in slopes]
+    pair = (tuple(values), tuple(slopes)) if several else (values[0], slopes[0])
+    return (*pair, aux) if has_aux else pair
+
+
+def jacrev(function: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
+    """The Jacobian function: shape of the output, followed by the shape of the argument.
+
+    >>> import contraflow as cf
+    >>> cf.func.jacrev(lambda x: x * x)(cf.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+
+    def rows(output: Any, xs: list[Any]) -> list[Any]:
+        flat = output.reshape(-1)
+        if not output.requires_grad or flat.numel() == 0:
+            return [zeros(*output.shape, *x.shape, dtype=x.dtype) for x in xs]
+        found = [
+            gradients(element, xs, retain_graph=True, create_graph=True, materialize_grads=True)
+            for element in unbind(flat)
+        ]
+        return [
+            stack(column).reshape((*output.shape, *x.shape))
+            for column, x in zip(zip(*found, strict=True), xs, strict=True)
+        ]
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with enable_grad():
+            values, numbers = _select(args, argnums)
+            outputs = function(*values, **kwargs)
+            several = isinstance(outputs, tuple | list)
+            xs = [values[n] for n in numbers]
+            blocks = [rows(o, xs) for o in (outputs if several else [outputs])]
+        if not _nested(args):
+            blocks = [[block.detach() for block in line] for line in blocks]
+        picked = [line[0] if isinstance(argnums, int) else tuple(line) for line in blocks]
+        return tuple(picked) if several else picked[0]
+
+    return run
+
+
+jacfwd = jacrev  # one Jacobian; PyTorch's two names differ only in how it is computed
+
+
+def hessian(function: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
+    """The matrix of second derivatives of a function that returns a single number.
+
+    >>> import contraflow as cf
+    >>> cf.func.hessian(lambda x: (x**3).sum())(cf.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]])
+    """
+    return jacrev(jacrev(function, argnums), argnums)
+
+
+def jacobian(function: Callable[..., Any], inputs: Any, create_graph: bool = False) -> Any:
+    """The Jacobian at ``inputs`` (a tensor or a tuple), as ``torch.autograd.functional`` has it."""
+    args = inputs if isinstance(inputs, tuple) else (inputs,)
+    argnums: ArgNums = tuple(range(len(args))) if isinstance(inputs, tuple) else 0
+    found = jacrev(function, argnums)(*args)
+    return found if create_graph else map_tree(lambda t: t.detach(), found)
+
+
+def vmap(function: Callable[..., Any], in_dims: Any = 0, out_dims: int = 0) -> Callable[..., Any]:
+    """``function`` over a batch: each example by itself, results stacked.
+
+    The examples are computed one after the other; code written for whole batches is faster.
+
+    Args:
+        in_dims: the batch dimension of each argument (None: the same value for all).
+        out_dims: where the batch dimension goes in the results.
+
+    >>> import contraflow as cf
+    >>> cf.func.vmap(cf.dot)(cf.ones(2, 3), cf.ones(2, 3))
+    tensor([3., 3.])
+    """
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        dims = (in_dims,) * len(args) if isinstance(in_dims, int) else tuple(in_dims)
+        sizes = {a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None}
+        if len(sizes) != 1:
+            raise ShapeError(
+                lesson(
+                    f"vmap: the batch dimensions differ: {sorted(sizes)}",
+                    [(f"argument {i}", a.aval) for i, a in enumerate(args)],
+                    "in_dims=(0, None) passes the second argument whole",
+                )
+            )
+        columns = [
+            unbind(a, d) if d is not None else (a,) * next(iter(sizes))
+            for a, d in zip(args, dims, strict=True)
+        ]
+        results = [function(*example, **kwargs) for example in zip(*columns, strict=True)]
+        if isinstance(results[0], tuple):
+            return tuple(stack(column, out_dims) for column in zip(*results, strict=True))
+        return stack(results, out_dims)
+
+    return run

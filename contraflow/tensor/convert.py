@@ -1,0 +1,273 @@
+"""Changing dtype, copying, filling, and asking a tensor about its memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from contraflow.base.dtypes import (
+    DType,
+    as_dtype,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)  # fmt: skip
+from contraflow.base.errors import ArgumentError, ShapeError, lesson
+from contraflow.base.shapes import read_dim, resolve_size
+from contraflow.ops.cast import convert
+from contraflow.ops.creation import full
+from contraflow.ops.shape import reshape, transpose
+from contraflow.ops.view import permute_dims
+from contraflow.tensor.create import from_numpy, ones, read_device, tensor, zeros
+from contraflow.tensor.create import full as make_full
+from contraflow.tensor.tensor import Tensor, look, write
+
+__all__ = ["clone", "device", "from_dlpack", "is_tensor", "numel"]
+
+
+class device:
+    """Where a tensor lives: the CPU, always.
+
+    >>> import contraflow as cf
+    >>> cf.device("cpu")
+    device(type='cpu')
+    """
+
+    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+        read_device(type)
+        self.type, self.index = "cpu", index
+
+    def __repr__(self) -> str:
+        return "device(type='cpu')"
+
+    def __str__(self) -> str:
+        return "cpu"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, device) or other == "cpu"
+
+    def __hash__(self) -> int:
+        return hash("cpu")
+
+
+CPU = device()
+
+
+def clone(x: Tensor, *, memory_format: Any = None) -> Any:
+    """A copy with memory of its own; gradients pass."""
+    return copy_of(x)
+
+
+def copy_of(x: Tensor) -> Any:
+    return convert(x, dtype=x.dtype)
+
+
+def to(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Another dtype (``x.to(cf.float64)``, ``x.to(other)``); the device is always the CPU.
+
+    Returns the tensor itself when nothing changes, unless ``copy=True``.
+    """
+    wanted = kwargs.pop("dtype", None)
+    copy = kwargs.pop("copy", False)
+    kwargs.pop("non_blocking", None)
+    kwargs.pop("memory_format", None)
+    read_device(kwargs.pop("device", None))
+    if kwargs:
+        raise ArgumentError(lesson(f"to() does not know {', '.join(kwargs)}", fix="x.to(dtype)"))
+    for arg in args:
+        if isinstance(arg, Tensor):
+            wanted = arg.dtype
+        elif isinstance(arg, device) or (isinstance(arg, str) and arg.startswith(("cpu", "cuda"))):
+            read_device(arg)
+        elif isinstance(arg, bool):
+            continue  # non_blocking
+        elif arg is not None:
+            wanted = as_dtype(arg)
+    target = self.dtype if wanted is None else as_dtype(wanted)
+    if target is self.dtype and not copy:
+        return self
+    return convert(self, dtype=target)
+
+
+def _caster(target: DType) -> Any:
+    def cast(self: Tensor) -> Any:
+        return self if self.dtype is target else convert(self, dtype=target)
+
+    cast.__doc__ = f"The tensor as {target.name}; itself if it already is."
+    return cast
+
+
+def type_(self: Tensor, dtype: Any = None) -> Any:
+    """The dtype's name, or the tensor converted to ``dtype``."""
+    return f"contraflow.{self.dtype.name}" if dtype is None else to(self, as_dtype(dtype))
+
+
+def size(self: Tensor, dim: int | None = None) -> Any:
+    """The shape, or one size of it."""
+    return self.shape if dim is None else self.shape[read_dim(dim, self.ndim)]
+
+
+def numel(self: Tensor) -> int:
+    """The number of elements."""
+    return self.shape.numel()
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor."""
+    return isinstance(value, Tensor)
+
+
+def contiguous(self: Tensor) -> Any:
+    """The tensor with its elements in memory one after the other; itself if they are."""
+    return self if is_contiguous(self) else copy_of(self)
+
+
+def is_contiguous(self: Tensor) -> bool:
+    """Whether the elements lie in memory one after the other, last dimension fastest."""
+    value = self._value
+    return bool(value.flags.c_contiguous) if isinstance(value, np.ndarray) else True
+
+
+def stride(self: Tensor, dim: int | None = None) -> Any:
+    """Elements to skip for the next index of each dimension."""
+    value = look(self, "stride()")
+    steps = tuple(s // value.itemsize for s in value.strides)
+    return steps if dim is None else steps[dim]
+
+
+def view(self: Tensor, *shape: Any) -> Any:
+    """The same memory in another shape (or, given a dtype, converted by ``to``).
+
+    Raises:
+        ShapeError: if the memory cannot be seen that way; ``reshape`` copies then.
+    """
+    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+    value = self._value
+    if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
+        target = resolve_size(tuple(sizes), value.size, "view")
+        try:
+            np.reshape(value, target, copy=False)
+        except ValueError:
+            raise ShapeError(
+                lesson(
+                    f"view: the memory of this tensor cannot be seen as {list(target)}",
+                    [("tensor", self)],
+                    "x.reshape(...), which copies where it must",
+                )
+            ) from None
+    return reshape(self, *shape)
+
+
+def view_as(self: Tensor, other: Tensor) -> Any:
+    """``view`` in the shape of another tensor."""
+    return view(self, tuple(other.shape))
+
+
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Any:
+    """Take the values of ``src``, which broadcasts, converted to this dtype."""
+    if isinstance(src, Tensor) and src._value.dtype != self._value.dtype:
+        src = convert(src, dtype=self.dtype)
+    return write(self, src)
+
+
+def fill_(self: Tensor, value: Any) -> Any:
+    """Every element becomes ``value``."""
+    number = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+    if isinstance(number, Tensor):
+        raise ShapeError(lesson("fill_ takes a number", [("value", number)], "x.copy_(value)"))
+    return write(self, full(shape=tuple(self.shape), value=number, dtype=self.dtype))
+
+
+def zero_(self: Tensor) -> Any:
+    """Every element becomes 0."""
+    return fill_(self, 0)
+
+
+def detach_(self: Tensor) -> Any:
+    """Forget the history, in place."""
+    self._node, self._requires_grad = None, False
+    return self
+
+
+def share(self: Tensor) -> Any:
+    return self
+
+
+def cuda(self: Tensor, *_: Any, **__: Any) -> Any:
+    """There is no GPU here; a lesson says so."""
+    return read_device("cuda")
+
+
+def from_dlpack(source: Any) -> Any:
+    """A tensor that shares memory with another library's (DLPack)."""
+    return from_numpy(np.from_dlpack(source))
+
+
+def new_full(self: Tensor, size: Any, fill_value: Any, **kwargs: Any) -> Any:
+    """A filled tensor of this dtype."""
+    return make_full(size, fill_value, dtype=kwargs.pop("dtype", None) or self.dtype, **kwargs)
+
+
+def new_zeros(self: Tensor, *size: Any, **kwargs: Any) -> Any:
+    """Zeros of this dtype."""
+    return zeros(*size, dtype=kwargs.pop("dtype", None) or self.dtype, **kwargs)
+
+
+def new_ones(self: Tensor, *size: Any, **kwargs: Any) -> Any:
+    """Ones of this dtype."""
+    return ones(*size, dtype=kwargs.pop("dtype", None) or self.dtype, **kwargs)
+
+
+def new_tensor(self: Tensor, data: Any, **kwargs: Any) -> Any:
+    """A tensor of data, of this dtype."""
+    return tensor(data, dtype=kwargs.pop("dtype", None) or self.dtype, **kwargs)
+
+
+def transposed(self: Tensor) -> Any:
+    """All dimensions reversed."""
+    return permute_dims(self, dims=tuple(reversed(range(self.ndim))))
+
+
+def matrix_transposed(self: Tensor) -> Any:
+    """The last two dimensions exchanged."""
+    if self.ndim < 2:
+        raise ShapeError(lesson("mT needs at least 2 dimensions", [("tensor", self)]))
+    return transpose(self, -2, -1)
+
+
+METHODS = {
+    "to": to, "type": type_, "clone": clone, "contiguous": contiguous, "size": size,
+    "is_contiguous": is_contiguous, "stride": stride, "numel": numel, "nelement": numel,
+    "dim": lambda self: self.ndim, "element_size": lambda self: self.dtype.itemsize,
+    "ndimension": lambda self: self.ndim, "cpu": share, "cuda": cuda, "view": view,
+    "view_as": view_as, "copy_": copy_, "fill_": fill_, "zero_": zero_, "detach_": detach_,
+    "new_full": new_full, "new_zeros": new_zeros, "new_ones": new_ones, "new_tensor": new_tensor,
+    "new_empty": new_zeros, "share_memory_": share, "type_as": lambda self, other: to(self, other),
+    "is_floating_point": lambda self: self.dtype.is_floating_point,
+    "float": _caster(float32), "double": _caster(float64), "half": _caster(float16),
+    "long": _caster(int64), "int": _caster(int32), "short": _caster(int16), "char": _caster(int8),
+    "byte": _caster(uint8), "bool": _caster(bool_),
+    "__dlpack__": lambda self, **kw: look(self, "DLPack").__dlpack__(**kw),
+    "__dlpack_device__": lambda self: look(self, "DLPack").__dlpack_device__(),
+}  # fmt: skip
+PROPERTIES = {
+    "T": transposed, "mT": matrix_transposed, "device": lambda self: CPU,
+    "itemsize": lambda self: self.dtype.itemsize, "nbytes": lambda self: numel(self) * self.itemsize,
+    "is_cuda": lambda self: False, "is_sparse": lambda self: False,
+    "_base": lambda self: root(self),
+}  # fmt: skip
+
+
+def root(self: Tensor) -> Any:
+    """The tensor whose memory this view shows; None for a tensor with memory of its own."""
+    if self._parent is None:
+        return None
+    parent = self._parent
+    return parent if parent._parent is None else root(parent)

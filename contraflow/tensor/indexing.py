@@ -1,0 +1,246 @@
+"""``x[...]`` and ``x[...] = v``: ints, slices, None, Ellipsis, integer arrays and masks."""
+
+from __future__ import annotations
+
+from math import prod
+from operator import index as as_int
+from typing import Any
+
+import numpy as np
+
+from contraflow.base.errors import DTypeError, IndexOutOfRange, ShapeError, lesson
+from contraflow.base.shapes import broadcast
+from contraflow.ops.arith import where
+from contraflow.ops.index import index_add_op, index_copy_op, merge_dims, ravel_index, select_op
+from contraflow.ops.join import stack
+from contraflow.ops.view import expand, reshape_to, slice_dims
+from contraflow.tensor.tensor import Tensor, as_value, look, make, write
+
+__all__ = ["argwhere", "index_put", "masked_select", "nonzero"]
+
+
+def getitem(self: Tensor, key: Any) -> Any:
+    """``x[key]``: a view for ints, slices, None and Ellipsis; a copy for arrays and masks."""
+    if type(key) is int:
+        size = self._value.shape[0] if self._value.shape else 0
+        if not -size <= key < size:
+            raise out_of_range(self, key, 0)
+        return slice_dims(self, bounds=(key % size,))
+    x, picks = basic(self, key)
+    return x if not picks else advanced(x, picks)
+
+
+def basic(x: Tensor, key: Any) -> tuple[Any, dict[int, Any]]:
+    """Apply the basic part of a key; what is left are the index tensors, by dimension."""
+    items = expand_masks(x, key if isinstance(key, tuple) else (key,))
+    used = sum(item is not None and item is not Ellipsis for item in items)
+    if used > x.ndim:
+        raise IndexOutOfRange(
+            lesson(f"{used} indices for a tensor of {x.ndim} dimensions", [("tensor", x)])
+        )
+    if Ellipsis not in [i for i in items if not isinstance(i, Tensor)]:
+        items = [*items, Ellipsis]
+    bounds: list[Any] = []
+    picks: dict[int, Any] = {}
+    dim = place = 0
+    for item in items:
+        if item is Ellipsis:
+            rest = x.ndim - used
+            bounds += [(0, n, 1) for n in x.shape[dim : dim + rest]]
+            dim, place = dim + rest, place + rest
+        elif item is None:
+            bounds.append(None)
+            place += 1
+        elif isinstance(item, Tensor):
+            picks[place] = item
+            bounds.append((0, x.shape[dim], 1))
+            dim, place = dim + 1, place + 1
+        elif isinstance(item, slice):
+            bounds.append(read_slice(item, x.shape[dim]))
+            dim, place = dim + 1, place + 1
+        else:
+            size = x.shape[dim]
+            if not -size <= item < size:
+                raise out_of_range(x, item, dim)
+            bounds.append(item % size)
+            dim += 1
+    whole = all(type(b) is tuple and b == (0, n, 1) for b, n in zip(bounds, x.shape, strict=False))
+    if picks and whole:
+        return x, picks
+    return slice_dims(x, bounds=tuple(bounds)), picks
+
+
+def out_of_range(x: Tensor, index: int, dim: int) -> IndexOutOfRange:
+    size = x.shape[dim] if x.ndim else 0
+    if not x.ndim:
+        return IndexOutOfRange(lesson("a 0-d tensor has no index", [("tensor", x)], "x.item()"))
+    return IndexOutOfRange(
+        lesson(
+            f"index {index} is out of range for dimension {dim} of size {size}",
+            [("tensor", x), ("allowed", f"{-size}..{size - 1}")],
+        )
+    )
+
+
+def read_slice(item: slice, size: int) -> tuple[int, int, int]:
+    """Start, stop and step against a size; PyTorch has positive steps only."""
+    step = 1 if item.step is None else as_int(item.step)
+    if step < 1:
+        raise IndexOutOfRange(
+            lesson(f"the step of a slice must be positive, received {step}", fix="x.flip(dim)")
+        )
+    plain = slice(*(None if b is None else as_int(b) for b in (item.start, item.stop)), step)
+    start, stop, step = plain.indices(size)
+    return start, max(stop, start), step
+
+
+def expand_masks(x: Tensor, items: tuple[Any, ...]) -> list[Any]:
+    """Read each entry; a mask becomes the indices of its True elements, one for each dimension."""
+    read: list[Any] = []
+    dim = 0
+    for item in items:
+        if item is None or item is Ellipsis or isinstance(item, slice):
+            read.append(item)
+            dim += isinstance(item, slice)
+            if item is Ellipsis:
+                later = items[len(read) :]
+                dim = x.ndim - sum(dims_of(i) for i in later)
+            continue
+        entry = read_entry(item)
+        if isinstance(entry, Tensor) and entry._value.dtype == np.bool_:
+            check_mask(x, entry, dim)
+            read += nonzero(entry, as_tuple=True)
+            dim += entry.ndim
+        else:
+            read.append(entry)
+            dim += 1
+    return read
+
+
+def dims_of(item: Any) -> int:
+    """How many dimensions of the tensor an entry of a key uses."""
+    if item is None or item is Ellipsis:
+        return 0
+    if isinstance(item, Tensor | np.ndarray) and str(item.dtype).endswith("bool"):
+        return item.ndim
+    return 1
+
+
+def read_entry(item: Any) -> Any:
+    """An int, or an integer or bool tensor."""
+    if isinstance(item, bool | np.bool_):
+        return make(np.asarray(item))
+    if isinstance(item, Tensor):
+        if item._value.dtype.kind == "f":
+            raise DTypeError(
+                lesson("an index must be integer or bool", [("index", item)], "index.long()")
+            )
+        return item
+    if isinstance(item, list | tuple | np.ndarray):
+        array = as_value(item)
+        if array.size == 0 and array.dtype.kind == "f":
+            array = array.astype(np.int64)
+        return read_entry(make(array))
+    try:
+        return as_int(item)
+    except TypeError:
+        raise DTypeError(
+            lesson(
+                f"a tensor cannot be indexed by {type(item).__name__} {item!r:.40}",
+                fix="x[0], x[1:3], x[index_tensor], x[mask]",
+            )
+        ) from None
+
+
+def check_mask(x: Tensor, mask: Tensor, dim: int) -> None:
+    shape = tuple(x.shape)[dim : dim + mask.ndim]
+    if tuple(mask.shape) != shape:
+        raise ShapeError(
+            lesson(
+                f"the mask has shape {list(mask.shape)}, the tensor {list(x.shape)}",
+                [("tensor", x), ("mask", mask)],
+                "a mask of the tensor's (leading) shape",
+            )
+        )
+
+
+def placed(x: Any, picks: dict[int, Any]) -> tuple[Any, int, Any, Any]:
+    """The indexed dimensions merged into one: (merged, where, flat index, way back)."""
+    dims = tuple(picks)
+    sizes = tuple(int(x.shape[d]) for d in dims)
+    index = ravel_index(*picks.values(), sizes=sizes)
+    merged, at, back = merge_dims(x, dims)
+    return merged, at, index, back
+
+
+def advanced(x: Any, picks: dict[int, Any]) -> Any:
+    merged, at, index, _ = placed(x, picks)
+    return select_op(merged, index, dim=at)
+
+
+def setitem(self: Tensor, key: Any, value: Any) -> None:
+    """``x[key] = value``; the value broadcasts to what is indexed."""
+    if isinstance(key, Tensor) and key._value.dtype == np.bool_ and scalar(value):
+        check_mask(self, key, 0)
+        shape = (*key.shape, *(1,) * (self.ndim - key.ndim))
+        mask = reshape_to(key, shape=shape)
+        new = value if not isinstance(value, Tensor) else value.to(self.dtype)
+        write(self, where(mask, new, self))
+        return
+    x, picks = basic(self, key)
+    if not picks:
+        write(x, value)
+        return
+    write(x, put(x, picks, value, accumulate=False))
+
+
+def scalar(value: Any) -> bool:
+    """Whether a value is a single number."""
+    return isinstance(value, bool | int | float) or (isinstance(value, Tensor) and value.ndim == 0)
+
+
+def put(x: Any, picks: dict[int, Any], value: Any, accumulate: bool) -> Any:
+    """``x`` with the indexed elements replaced, or added to."""
+    merged, at, index, back = placed(x, picks)
+    source = value if isinstance(value, Tensor) else make(as_value(value, x.dtype))
+    wanted = (*merged.shape[:at], *index.shape, *merged.shape[at + 1 :])
+    if broadcast(tuple(source.shape), wanted) != wanted:
+        raise ShapeError(
+            lesson(
+                f"a value of shape {list(source.shape)} does not fit into {list(wanted)}",
+                [("tensor", x), ("value", source)],
+            )
+        )
+    source = expand(source.to(x.dtype), shape=wanted)
+    record = index_add_op if accumulate else index_copy_op
+    return back(record(merged, index, source, dim=at))
+
+
+def index_put(self: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """The tensor with the elements at ``indices`` (a tuple of tensors) replaced or added to."""
+    x, picks = basic(self, tuple(indices))
+    return put(x, picks, values, accumulate)
+
+
+def nonzero(self: Tensor, as_tuple: bool = False) -> Any:
+    """The indices of the elements that are not 0: ``[n, ndim]``, or one vector a dimension."""
+    found = np.nonzero(np.atleast_1d(look(self, "nonzero() or a mask that is read")))
+    columns = tuple(make(column) for column in found)
+    if as_tuple:
+        return columns
+    if not self.ndim:
+        return make(np.zeros((len(found[0]), 0), np.int64))
+    return stack(columns, 1)
+
+
+def argwhere(self: Tensor) -> Any:
+    """The indices of the elements that are not 0, a row each."""
+    return nonzero(self)
+
+
+def masked_select(self: Tensor, mask: Tensor) -> Any:
+    """The elements where ``mask`` (which broadcasts) is True, as a vector."""
+    shape = broadcast(tuple(self.shape), tuple(mask.shape))
+    flat = reshape_to(expand(self, shape=shape), shape=(prod(shape),))
+    chosen = look(expand(mask, shape=shape), "masked_select()").reshape(-1)
+    return select_op(flat, make(np.flatnonzero(chosen)), dim=0)

@@ -1,0 +1,143 @@
+"""Operators and methods of Tensor: each spells an op or a function of the floors below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from contraflow.ops import arith, families, logic, rounding, special
+from contraflow.ops.arith import add_op, div_op, mul, neg, pow, sub_op
+from contraflow.ops.matmul import matmul
+from contraflow.tensor import convert, indexing, sampling, tape, unique
+from contraflow.tensor.gradients import register_hook, retain_grad
+from contraflow.tensor.printing import tensor_repr
+from contraflow.tensor.tensor import Tensor, bind, make, set_grad, write
+
+__all__: list[str] = []
+
+NO_ATTRS: dict[str, Any] = {}
+OPERANDS = (Tensor, int, float, bool)
+
+
+def binary(op: Any) -> Callable[[Any, Any], Any]:
+    """``a.__op__(b)``."""
+
+    def method(a: Any, b: Any) -> Any:
+        if not takes(b):
+            return NotImplemented
+        return bind(op, (a, b), NO_ATTRS)
+
+    return method
+
+
+def reflected(op: Any) -> Callable[[Any, Any], Any]:
+    """``a.__rop__(b)``, which means b op a."""
+
+    def method(a: Any, b: Any) -> Any:
+        if not takes(b):
+            return NotImplemented
+        return bind(op, (b, a), NO_ATTRS)
+
+    return method
+
+
+def takes(b: Any) -> bool:
+    """Whether an operator can work with this: a tensor, a number or an array."""
+    return isinstance(b, OPERANDS) or hasattr(b, "__array__")
+
+
+def in_place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``f_``: compute ``f``, write the result into the tensor."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return write(self, function(self, *args, **kwargs))
+
+    method.__name__ = f"{getattr(function, '__name__', getattr(function, 'name', ''))}_"
+    method.__doc__ = f"The in-place form: the tensor takes the value of {method.__name__[:-1]}."
+    return method
+
+
+def method_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function for an op record, so that it binds as a method."""
+    if isinstance(function, type(neg)):
+        op = function
+
+        def method(*args: Any) -> Any:
+            return op(*args)
+
+        method.__name__ = op.name
+        method.__doc__ = f"The op {op.name}, element by element."
+        return method
+    return function
+
+
+OPERATORS = {
+    "add": add_op, "sub": sub_op, "mul": mul, "truediv": div_op, "pow": pow, "matmul": matmul,
+    "floordiv": rounding.floor_divide, "mod": rounding.remainder, "and": logic.bitwise_and,
+    "or": logic.bitwise_or, "xor": logic.bitwise_xor, "lshift": logic.bitwise_left_shift,
+    "rshift": logic.bitwise_right_shift,
+}  # fmt: skip
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+
+
+def attach_operators() -> None:
+    """``+ - * / // % ** @ & | ^ ~ << >>``, their reflected and in-place forms, the comparisons."""
+    for name, op in OPERATORS.items():
+        if op is matmul:
+            continue
+        setattr(Tensor, f"__{name}__", binary(op))
+        setattr(Tensor, f"__r{name}__", reflected(op))
+        setattr(Tensor, f"__i{name}__", in_place(op))
+    for name in COMPARISONS:
+        setattr(Tensor, f"__{name}__", binary(getattr(arith, name)))
+    extra: dict[str, Any] = {
+        "__matmul__": matmul,
+        "__rmatmul__": lambda a, b: matmul(make_operand(b), a),
+        "__neg__": lambda x: neg(x),
+        "__pos__": lambda x: x,
+        "__abs__": lambda x: arith.abs(x),
+        "__invert__": lambda x: logic.bitwise_not(x),
+        "where": lambda x, condition, other: arith.where(condition, x, other),
+        "polygamma": lambda x, n: special.polygamma(n, x),
+        "__repr__": tensor_repr,
+        "__format__": tensor_format,
+        "register_hook": register_hook,
+        "retain_grad": retain_grad,
+    }
+    for name, function in extra.items():
+        setattr(Tensor, name, function)
+
+
+def make_operand(b: Any) -> Any:
+    """A tensor for an array that stands left of ``@``."""
+    return b if isinstance(b, Tensor) else make(b)
+
+
+def tensor_format(self: Any, spec: str) -> str:
+    """``f"{loss:.4f}"`` works for a tensor of one element."""
+    return format(self.item(), spec) if spec else repr(self)
+
+
+def attach_family(family: ModuleType) -> None:
+    """Attach the METHODS and INPLACE forms that an op family names."""
+    for name in getattr(family, "METHODS", ()):
+        setattr(Tensor, name, method_of(getattr(family, name)))
+    for name in getattr(family, "INPLACE", ()):
+        setattr(Tensor, f"{name}_", in_place(method_of(getattr(family, name))))
+
+
+attach_operators()
+for _family in (*families.ALL, sampling, unique):
+    attach_family(_family)
+for _name, _method in convert.METHODS.items():
+    setattr(Tensor, _name, _method)
+for _name, _getter in convert.PROPERTIES.items():
+    setattr(Tensor, _name, property(_getter))
+Tensor.__getitem__ = indexing.getitem  # type: ignore[attr-defined]
+Tensor.__setitem__ = indexing.setitem  # type: ignore[attr-defined]
+Tensor.nonzero, Tensor.argwhere = indexing.nonzero, indexing.argwhere  # type: ignore[attr-defined]
+Tensor.masked_select = indexing.masked_select  # type: ignore[attr-defined]
+Tensor.index_put = indexing.index_put  # type: ignore[attr-defined]
+Tensor.index_put_ = in_place(indexing.index_put)  # type: ignore[attr-defined]
+tape.install(make, set_grad, write)
