@@ -1,0 +1,18 @@
+"""Layers, losses, initialisation and helpers, in PyTorch's names."""
+
+from contraflow.nn import functional, init, utils
+from contraflow.nn.activation import *
+from contraflow.nn.container import (
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Residual,
+    Sequential,
+)
+from contraflow.nn.distance import CosineSimilarity, PairwiseDistance
+from contraflow.nn.dropout import *
+from contraflow.nn.linear import *
+from contraflow.nn.loss import *
+from contraflow.nn.module import Module
+from contraflow.nn.parameter import Parameter
