@@ -1,0 +1,316 @@
+"""The base of all optimisers: parameter groups, state, state dicts, hooks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, ClassVar
+
+from contraflow.base.errors import ArgumentError, ContraflowError, DTypeError, lesson
+from contraflow.optim.params import read_params, read_tensors
+from contraflow.optim.rule import COMMON, Domain, Rule, advance, begin, check, zeros
+from contraflow.optim.state import adopt, adopt_group, read_group, read_state, read_values
+from contraflow.tensor.grad_mode import enable_grad, no_grad
+from contraflow.tensor.gradients import RemovableHandle
+from contraflow.tensor.tensor import write
+
+__all__ = ["Optimizer", "RuleOptimizer"]
+
+Hooks = dict[int, Callable[..., Any]]
+
+
+def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
+    """``step`` with the hooks around it."""
+
+    @wraps(step)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._stepping:  # a subclass called super().step()
+            return step(self, *args, **kwargs)
+        for hook in list(self._step_pre_hooks.values()):
+            replaced = hook(self, args, kwargs)
+            if replaced is not None:
+                args, kwargs = read_hook(replaced)
+        self._stepping = True
+        try:
+            result = step(self, *args, **kwargs)
+        finally:
+            self._stepping = False
+        self._stepped = True
+        for hook in list(self._step_post_hooks.values()):
+            hook(self, args, kwargs)
+        return result
+
+    return run
+
+
+def read_hook(replaced: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a step pre-hook returned: new arguments for ``step``."""
+    if isinstance(replaced, tuple) and len(replaced) == 2:
+        args, kwargs = replaced
+        if isinstance(args, tuple) and isinstance(kwargs, dict):
+            return args, kwargs
+    raise DTypeError(
+        lesson(
+            "a step pre-hook returns None, or the new (args, kwargs)",
+            [("received", repr(replaced)[:60])],
+            "return args, kwargs",
+        )
+    )
+
+
+def register(hooks: Hooks, hook: Callable[..., Any]) -> RemovableHandle:
+    """Put a hook among its kind."""
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle
+
+
+class Optimizer:
+    """Base class: holds parameters in groups and changes them in place by their gradients.
+
+    Args:
+        params: parameters, or dicts ``{"params": ..., "lr": ...}`` (groups with options of
+            their own), or ``model.named_parameters()``.
+        defaults: the options of groups that do not say otherwise.
+
+    Raises:
+        DTypeError: if ``params`` is one tensor, a model, a set, or holds something else.
+        ArgumentError: for an empty list, a parameter that appears twice, or one that was
+            computed (not a leaf).
+
+    A rule of one's own overrides ``step``:
+
+    >>> import contraflow as cf
+    >>> class Signs(cf.optim.Optimizer):
+    ...     @cf.no_grad()
+    ...     def step(self, closure=None):
+    ...         for group in self.param_groups:
+    ...             for p in group["params"]:
+    ...                 p -= group["lr"] * p.grad.sign()
+    >>> w = cf.tensor([1.0, -1.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> Signs([w], {"lr": 0.5}).step()
+    >>> w
+    tensor([ 0.5000, -0.5000], requires_grad=True)
+    """
+
+    domain: Mapping[str, Domain] = COMMON
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        self._step_pre_hooks: Hooks = {}
+        self._step_post_hooks: Hooks = {}
+        self._state_dict_hooks: tuple[Hooks, Hooks] = ({}, {})
+        self._load_hooks: tuple[Hooks, Hooks] = ({}, {})
+        self._stepping = self._stepped = False
+        for group in read_params(params, type(self).__name__):
+            self.add_param_group(group)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = hooked(cls.__dict__["step"])  # type: ignore[method-assign]
+
+    # ---- groups ------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with options of their own, such as layers that begin to train.
+
+        Args:
+            param_group: ``{"params": parameters, "lr": 0.01, ...}``.
+
+        Raises:
+            DTypeError, ArgumentError: as the constructor; nothing has changed then.
+        """
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise DTypeError(
+                lesson(
+                    f"a parameter group is a dict with params, not {param_group!r:.60}",
+                    fix='optimizer.add_param_group({"params": layer.parameters()})',
+                )
+            )
+        name = type(self).__name__
+        group = {**param_group, **read_tensors(param_group["params"], name)}
+        for key, value in self.defaults.items():
+            group.setdefault(key, value)
+        self.check_group(group)
+        known = {id(p) for g in self.param_groups for p in g["params"]}
+        for p in group["params"]:
+            if id(p) in known:
+                raise ArgumentError(
+                    lesson(
+                        f"{name}: a parameter appears twice; it would be updated twice",
+                        [("parameter", p)],
+                        "give each parameter to one group only",
+                    )
+                )
+            known.add(id(p))
+        if any(("param_names" in g) != ("param_names" in group) for g in self.param_groups):
+            raise ArgumentError(
+                lesson(
+                    f"{name}: all groups have named parameters, or none has",
+                    fix="model.named_parameters() for each group",
+                )
+            )
+        self.param_groups.append(group)
+
+    def check_group(self, group: Mapping[str, Any]) -> None:
+        """Check the options of a group, before it is taken in."""
+        for key, domain in self.domain.items():
+            if key in group:
+                check(type(self).__name__, key, group[key], domain)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients: ``.grad`` becomes None, or zeros with ``set_to_none=False``."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    if p.grad is not None:
+                        p.grad = None
+                elif p.grad is not None:
+                    if p.grad.requires_grad:
+                        p.grad = p.grad.detach()
+                    write(p.grad, zeros(p))
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters once; ``closure`` computes the loss and its gradients."""
+        raise ContraflowError(
+            lesson(
+                f"{type(self).__name__} does not say how to step",
+                fix="def step(self, closure=None): ...",
+            )
+        )
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines += ["", f"Parameter Group {i}"] if i else [f"Parameter Group {i}"]
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
+        return "\n".join([*lines, ")"])
+
+    # ---- state dicts -------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """``{"state": {index: {name: tensor}}, "param_groups": [...]}``, PyTorch's layout.
+
+        Parameters are numbered through all groups; the tensors are the optimiser's own.
+        """
+        before, after = self._state_dict_hooks
+        for hook in list(before.values()):
+            hook(self)
+        index = {id(p): i for i, p in enumerate(self._all_params())}
+        saved: dict[str, Any] = {
+            "state": {index[id(p)]: dict(state) for p, state in self.state.items() if state},
+            "param_groups": [
+                {**group, "params": [index[id(p)] for p in group["params"]]}
+                for group in self.param_groups
+            ],
+        }
+        for hook in list(after.values()):
+            replaced = hook(self, saved)
+            saved = saved if replaced is None else replaced
+        return saved
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a state dict, also one of PyTorch's; tensors are copied.
+
+        The optimiser's own groups and state tensors take the new values in place, so that a
+        compiled step goes on working with them.
+
+        Raises:
+            StateError: if it does not fit these parameters. Nothing has changed then.
+        """
+        before, after = self._load_hooks
+        saved: Mapping[str, Any] = dict(state_dict) if isinstance(state_dict, Mapping) else {}
+        for hook in list(before.values()):
+            replaced = hook(self, saved)
+            saved = saved if replaced is None else replaced
+        name = type(self).__name__
+        groups, indices = read_values(name, saved, self.param_groups)
+        fresh = [read_group(g, own) for g, own in zip(groups, self.param_groups, strict=True)]
+        for group, own in zip(fresh, self.param_groups, strict=True):
+            self.check_group({**own, **group})
+        states: list[tuple[Any, dict[str, Any]]] = []
+        for ids, group, own in zip(indices, fresh, self.param_groups, strict=True):
+            for i, p in zip(ids, own["params"], strict=True):
+                found = saved["state"].get(i)
+                states.append((p, self.read_state(p, {**own, **group}, found) if found else {}))
+        for group, own in zip(fresh, self.param_groups, strict=True):
+            adopt_group(own, group)
+        for p, state in states:
+            adopt(self.state, p, state)
+        for hook in list(after.values()):
+            hook(self)
+
+    def read_state(self, p: Any, group: Mapping[str, Any], saved: Any) -> dict[str, Any]:
+        """One parameter's part of a state dict, checked and copied."""
+        return read_state(type(self).__name__, p, saved)
+
+    def _all_params(self) -> list[Any]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    # ---- hooks -------------------------------------------------------------------------------
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step; it may return new ones."""
+        return register(self._step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        return register(self._step_post_hooks, hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer)`` before a state dict is made."""
+        return register(self._state_dict_hooks[0], hook)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, state_dict)`` after one was made; it may return another."""
+        return register(self._state_dict_hooks[1], hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, state_dict)`` before one is loaded; it may return another."""
+        return register(self._load_hooks[0], hook)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer)`` after a state dict was loaded."""
+        return register(self._load_hooks[1], hook)
+
+
+class RuleOptimizer(Optimizer):
+    """An optimiser that applies one rule to each parameter by itself."""
+
+    rule: ClassVar[Rule]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "rule" in cls.__dict__:
+            cls.domain = {**COMMON, **cls.rule.domain}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient.
+
+        Args:
+            closure: computes the loss and its gradients; its loss is returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        with no_grad():
+            for group in self.param_groups:
+                makers = self.rule.state(group)
+                work = [
+                    (p, grad, begin(self.state[p], makers, p))
+                    for p in group["params"]
+                    if (grad := p.grad) is not None
+                ]
+                advance(self.rule, group, work)
+        return loss
+
+    def read_state(self, p: Any, group: Mapping[str, Any], saved: Any) -> dict[str, Any]:
+        expected = begin({}, self.rule.state(group), p)
+        absent = self.rule.absent
+        return read_state(type(self).__name__, p, saved, expected, absent)

@@ -1,0 +1,265 @@
+"""One record per update rule, and the one machine that applies them all.
+
+A rule is a formula of a parameter and its gradient, written once with the letters of its paper::
+
+    sgd = Rule("SGD", update=lambda θ, g, s, h, t: (θ - h.lr * g, {}), ...)
+
+``θ`` and ``g`` are the parameter and its gradient, ``s`` its state, ``h`` the hyperparameters of
+its group, ``t`` the number of this step, counted from 1. The formula returns the new parameter
+and the new state. In an eager step all of these are arrays and floats. While a step is captured
+they are tensors, and what may change between two calls (the learning rate, the step number) is a
+0-d float64 symbol: so a formula chooses by value with ``where``, and uses Python's ``if`` only
+for what a compiled step may fix (flags, and whether a state exists).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from contraflow.base.dtypes import float64
+from contraflow.base.errors import ArgumentError, lesson
+from contraflow.base.modes import current
+from contraflow.ops.cast import convert
+from contraflow.ops.creation import full
+from contraflow.tensor.tensor import Tensor, store, version_of, write
+
+__all__ = [
+    "COMMON", "Domain", "Hyper", "Rule", "advance", "begin", "between", "check", "concrete",
+    "filled", "finite", "live", "nonnegative", "one_of", "positive", "scalar", "unit_pair",
+    "zeros",
+]  # fmt: skip
+
+Make = Callable[[Any], Any]
+
+
+# ---- the domains of hyperparameters ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Which values a hyperparameter may take: in words, as a test, and a value that is fine."""
+
+    text: str
+    holds: Callable[[Any], bool]
+    example: Any
+
+
+def real(x: Any) -> bool:
+    """Whether x is a Python number (or NumPy's), not a bool."""
+    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+
+
+def between(low: float, high: float, example: Any) -> Domain:
+    """The numbers in [low, high)."""
+    return Domain(
+        f"a number in [{low:g}, {high:g})", lambda x: real(x) and low <= x < high, example
+    )
+
+
+def one_of(*values: Any) -> Domain:
+    """One of a few values."""
+    return Domain(f"one of {', '.join(map(repr, values))}", lambda x: x in values, values[0])
+
+
+nonnegative = Domain("a number >= 0", lambda x: real(x) and x >= 0, 0.01)
+positive = Domain("a number > 0", lambda x: real(x) and x > 0, 1.0)
+finite = Domain("a number", lambda x: real(x) and np.isfinite(x), 0.75)
+unit_pair = Domain(
+    "two numbers in [0, 1)",
+    lambda x: len(x) == 2 and all(real(b) and 0 <= b < 1 for b in x),
+    (0.9, 0.999),
+)
+COMMON = {
+    "lr": nonnegative,
+    "weight_decay": nonnegative,
+    "eps": nonnegative,
+    "momentum": nonnegative,
+    "betas": unit_pair,
+    # What PyTorch takes for speed alone is accepted (foreach, fused, capturable); this is not.
+    "differentiable": Domain(
+        "False: an optimiser step is not recorded for backward", lambda x: not x, False
+    ),
+}
+
+
+def check(owner: str, key: str, value: Any, domain: Domain) -> None:
+    """Refuse a hyperparameter outside its domain.
+
+    Raises:
+        ArgumentError: with the domain in words and a value that is in it.
+    """
+    plain = value.item() if isinstance(value, Tensor) and value.shape.numel() == 1 else value
+    try:
+        fits = bool(domain.holds(plain))
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ArgumentError(
+            lesson(
+                f"{owner}: {key} must be {domain.text}",
+                [("received", repr(value))],
+                f"cf.optim.{owner}(params, {key}={domain.example!r})",
+            )
+        )
+
+
+# ---- the record -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Everything there is to know about an update rule.
+
+    Attributes:
+        name: the class that users call.
+        paper: where the formula comes from.
+        update: ``update(θ, g, s, h, t) -> (new θ, {name: new state})``.
+        state: from a parameter group, how to make each state of a parameter: ``{name: make(p)}``
+            with PyTorch's names; a ``make`` may return None (this parameter has no such state).
+            A state named ``step`` is counted by the machine.
+        domain: the hyperparameters' domains, over those that are common.
+        numbers: the states that are one number, kept as 0-d float64.
+        fixed: hyperparameters that a compiled step fixes: sizes and counts.
+        absent: what a state is when a state dict (PyTorch's, say) does not have it.
+    """
+
+    name: str
+    paper: str
+    update: Callable[[Any, Any, Any, Any, Any], tuple[Any, dict[str, Any]]]
+    state: Callable[[Mapping[str, Any]], dict[str, Make]]
+    domain: Mapping[str, Domain] = field(default_factory=dict)
+    numbers: tuple[str, ...] = ("step",)
+    fixed: tuple[str, ...] = ()
+    absent: Mapping[str, float] = field(default_factory=dict)
+
+
+def zeros(p: Any) -> Any:
+    """A state of zeros with the shape and dtype of the parameter."""
+    return full(shape=tuple(p.shape), value=0, dtype=p.dtype)
+
+
+def filled(value: Any) -> Make:
+    """A state filled with one value, with the shape and dtype of the parameter."""
+    return lambda p: full(shape=tuple(p.shape), value=float(value), dtype=p.dtype)
+
+
+def scalar(value: Any) -> Make:
+    """A state that is one number: 0-d, and float64, because 1 - β**t needs the digits."""
+    return lambda p: full(shape=(), value=float(value), dtype=float64)
+
+
+# ---- hyperparameters ------------------------------------------------------------------------
+
+
+def live(group: Mapping[str, Any], key: str) -> Any:
+    """A hyperparameter as a formula sees it: a float, or under capture a symbol that is read anew
+    before every run (a scheduler may have changed it). Flags and names stay what they are."""
+    value = group[key]
+    if isinstance(value, tuple | list):
+        return tuple(
+            _live(part, lambda i=i: group[key][i])  # type: ignore[misc]
+            for i, part in enumerate(value)
+        )
+    return _live(value, lambda: group[key])
+
+
+def _live(value: Any, read: Callable[[], Any]) -> Any:
+    interpreter = current().interpreter
+    if isinstance(value, Tensor):
+        return float(value.item()) if interpreter is None else convert(value, dtype=float64)
+    if value is None or isinstance(value, bool | str):
+        return value
+    return float(value) if interpreter is None else interpreter.scalar(read)
+
+
+class Hyper:
+    """The hyperparameters of a group, each read once a step: ``h.lr``, ``h.betas``."""
+
+    def __init__(self, group: Mapping[str, Any], fixed: tuple[str, ...]) -> None:
+        self.__dict__.update({key: group[key] for key in fixed}, _group=group)
+
+    def __getattr__(self, key: str) -> Any:
+        value = self.__dict__[key] = live(self._group, key)
+        return value
+
+
+# ---- the machine ----------------------------------------------------------------------------
+
+
+@contextmanager
+def concrete() -> Iterator[None]:
+    """Compute with NumPy inside, even while a step is captured: for states that begin now, and
+    so existed before the step that is being captured."""
+    modes = current()
+    before, modes.interpreter = modes.interpreter, None
+    try:
+        yield
+    finally:
+        modes.interpreter = before
+
+
+def begin(state: dict[str, Any], makers: Mapping[str, Make], p: Any) -> dict[str, Any]:
+    """Make the states that a parameter does not have yet."""
+    for name, make in makers.items():
+        if name not in state:
+            with concrete():
+                made = make(p)
+            if made is not None:
+                state[name] = made
+    return state
+
+
+def advance(
+    rule: Rule, group: Mapping[str, Any], work: list[tuple[Any, Any, dict[str, Any]]]
+) -> None:
+    """Apply a rule to parameters with their gradients and states, writing in place."""
+    modes = current()
+    if modes.interpreter is None:
+        modes.quiet(_apply, rule, group, work, array_of, float_of, put)
+    else:
+        _apply(rule, group, work, itself, itself, write)
+
+
+def _apply(
+    rule: Rule, group: Mapping[str, Any], work: list[tuple[Any, Any, dict[str, Any]]],
+    value_of: Make, number_of: Make, assign: Callable[[Any, Any], Any],
+) -> None:  # fmt: skip
+    h = Hyper(group, rule.fixed)
+    update, numbers, ascend = rule.update, rule.numbers, group.get("maximize", False)
+    for p, grad, state in work:
+        s = {k: number_of(v) if k in numbers else value_of(v) for k, v in state.items()}
+        g = -value_of(grad) if ascend else value_of(grad)
+        t = s["step"] + 1 if "step" in s else None
+        new, changed = update(value_of(p), g, SimpleNamespace(**s), h, t)
+        if t is not None:
+            assign(state["step"], t)
+        for name, value in changed.items():
+            assign(state[name], value)
+        assign(p, new)
+
+
+def itself(t: Any) -> Any:
+    """A tensor stays a tensor: the formula becomes ops."""
+    return t
+
+
+def array_of(t: Any) -> Any:
+    """The array behind a tensor."""
+    return t._value
+
+
+def float_of(t: Any) -> float:
+    """The number in a 0-d tensor."""
+    return float(t._value)
+
+
+def put(t: Any, value: Any) -> None:
+    """Copy an array or a number into a tensor's own memory."""
+    store(t, value)
+    version_of(t).n += 1

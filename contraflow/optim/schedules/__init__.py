@@ -1,0 +1,1 @@
+"""The schedules behind ``cf.optim.lr_scheduler``."""
