@@ -1,0 +1,42 @@
+"""Random streams for data: NumPy's, seeded by 63 bits that a ``cf.Generator`` (Philox) draws.
+
+Shuffles and augmentations need permutations and distributions over millions of rows, so they draw
+from a C implementation (SFC64, the fastest one there). Each use takes one block of the generator,
+however much it draws: a run is reproducible from ``cf.manual_seed``, and the order of an epoch
+follows from two integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from contraflow.base.errors import DTypeError, lesson
+from contraflow.tensor import rng
+
+__all__ = ["generator_or_default", "stream"]
+
+
+def generator_or_default(generator: Any) -> rng.Generator:
+    """The generator itself, or the one that ``cf.manual_seed`` seeds.
+
+    Raises:
+        DTypeError: for anything else, such as a seed.
+    """
+    if generator is None:
+        return rng.default_generator
+    if not isinstance(generator, rng.Generator):
+        raise DTypeError(
+            lesson(
+                f"generator must be a cf.Generator, not {type(generator).__name__}",
+                fix="generator=cf.Generator().manual_seed(0)",
+            )
+        )
+    return generator
+
+
+def stream(generator: Any = None) -> np.random.Generator:
+    """A NumPy generator that follows from the state of ``generator``, which moves on by a block."""
+    key = generator_or_default(generator).bits(()).item()
+    return np.random.Generator(np.random.SFC64(key))
