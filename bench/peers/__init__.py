@@ -1,0 +1,1 @@
+"""One module a peer: ``make(workload, threads)`` returns named steps to be timed."""

@@ -1,0 +1,149 @@
+"""The workloads: each network once, as data; the peers build it in their own ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Layer = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A training step: the layers, the shape of one input, batch, loss and optimiser."""
+
+    name: str
+    title: str
+    layers: tuple[Layer, ...]
+    shape: tuple[int, ...]
+    batch: int
+    loss: str = "cross_entropy"
+    optimizer: str = "adam"
+    classes: int = 10
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """One batch of inputs and targets."""
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(self.batch, *self.shape)).astype(np.float32)
+        if self.loss == "mse":
+            return x, rng.uniform(size=(self.batch, 1)).astype(np.float32)
+        return x, rng.integers(0, self.classes, self.batch)
+
+
+def mlp(*sizes: int, act: str, drop: float = 0.0) -> tuple[Layer, ...]:
+    layers: list[Layer] = []
+    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layers.append(("linear", a, b))
+        if i < len(sizes) - 2:
+            layers.append((act,))
+            if drop:
+                layers.append(("dropout", drop))
+    return tuple(layers)
+
+
+def block(a: int, b: int, stride: int) -> tuple[Layer, ...]:
+    """A basic residual block; the shortcut is a 1x1 convolution where the shape changes."""
+    body = (
+        ("conv", a, b, 3, stride, 1, False), ("batch_norm", b), ("relu",),
+        ("conv", b, b, 3, 1, 1, False), ("batch_norm", b),
+    )  # fmt: skip
+    short: tuple[Layer, ...] = ()
+    if stride != 1 or a != b:
+        short = (("conv", a, b, 1, stride, 0, False), ("batch_norm", b))
+    return (("residual", body, short), ("relu",))
+
+
+def resnet20() -> tuple[Layer, ...]:
+    layers: list[Layer] = [("conv", 3, 16, 3, 1, 1, False), ("batch_norm", 16), ("relu",)]
+    width = 16
+    for stage in (16, 32, 64):
+        for i in range(3):
+            layers += block(width, stage, 2 if i == 0 and stage != 16 else 1)
+            width = stage
+    return (*layers, ("global_avg_pool",), ("flatten",), ("linear", 64, 10))
+
+
+CNN = (
+    ("conv", 1, 16, 3, 1, 1, True), ("relu",), ("max_pool", 2),
+    ("conv", 16, 32, 3, 1, 1, True), ("relu",), ("max_pool", 2),
+    ("flatten",), ("linear", 32 * 7 * 7, 10),
+)  # fmt: skip
+LENET = (
+    ("conv", 1, 6, 5, 1, 2, True), ("tanh",), ("avg_pool", 2),
+    ("conv", 6, 16, 5, 1, 0, True), ("tanh",), ("avg_pool", 2),
+    ("flatten",), *mlp(400, 120, 84, 10, act="tanh"),
+)  # fmt: skip
+
+WORKLOADS = (
+    Workload("W1", "2-2-1 sigmoid, batch 1, SGD",
+             (*mlp(2, 2, 1, act="sigmoid"), ("sigmoid",)), (2,), 1, "mse", "sgd"),
+    Workload("W2", "8-64-64-2 tanh, batch 32, Adam",
+             mlp(8, 64, 64, 2, act="tanh"), (8,), 32, classes=2),
+    Workload("W3", "20 x (64-64) ReLU, batch 64, Adam", mlp(*[64] * 21, act="relu"), (64,), 64),
+    Workload("W4", "784-256-128-10 + dropout, batch 64, Adam",
+             mlp(784, 256, 128, 10, act="relu", drop=0.2), (784,), 64),
+    Workload("W5", "784-1024-1024-10, batch 256, Adam",
+             mlp(784, 1024, 1024, 10, act="relu"), (784,), 256),
+    Workload("W6", "conv16-pool-conv32-pool-fc, 28x28, batch 64, Adam", CNN, (1, 28, 28), 64),
+    Workload("W7", "LeNet-5, 28x28, batch 64, Adam", LENET, (1, 28, 28), 64),
+    Workload("W8", "ResNet-20, 32x32, batch 32, SGD with momentum", resnet20(), (3, 32, 32), 32,
+             optimizer="momentum"),
+)  # fmt: skip
+
+
+# ---- floors ----------------------------------------------------------------------------------
+
+
+def _cost(
+    layers: tuple[Layer, ...], shape: tuple[int, ...]
+) -> tuple[float, int, int, tuple[int, ...]]:
+    """FLOPs of one forward pass a row, parameters, activation elements a row, output shape."""
+    flops, parameters, activations = 0.0, 0, 0
+    for layer in layers:
+        kind, *args = layer
+        if kind == "linear":
+            a, b = args
+            flops, parameters, shape = flops + 2 * a * b, parameters + a * b + b, (b,)
+        elif kind == "conv":
+            a, b, k, stride, padding, bias = args
+            size = tuple((n + 2 * padding - k) // stride + 1 for n in shape[1:])
+            shape = (b, *size)
+            parameters += a * b * k * k + (b if bias else 0)
+            flops += 2.0 * a * b * k * k * size[0] * size[1]
+        elif kind == "batch_norm":
+            parameters += 2 * args[0]
+        elif kind in ("max_pool", "avg_pool"):
+            shape = (shape[0], *(n // args[0] for n in shape[1:]))
+        elif kind == "global_avg_pool":
+            shape = (shape[0], 1, 1)
+        elif kind == "flatten":
+            shape = (int(np.prod(shape)),)
+        elif kind == "residual":
+            body, short = args
+            f1, p1, a1, out = _cost(body, shape)
+            f2, p2, a2, _ = _cost(short, shape)
+            flops, parameters, activations = (
+                flops + f1 + f2,
+                parameters + p1 + p2,
+                activations + a1 + a2,
+            )
+            shape = out
+        activations += int(np.prod(shape))
+    return flops, parameters, activations, shape
+
+
+def floor(w: Workload, flop_rate: float, byte_rate: float) -> tuple[float, int]:
+    """Seconds that one core needs at best, and the number of parameters.
+
+    Forward, weight gradient and input gradient cost the same FLOPs; the input gradient of the
+    first layer is not computed. The optimiser reads and writes its state (Adam 24 bytes a
+    parameter, momentum 16, SGD 8), activations are written once and read once in each direction.
+    """
+    flops, parameters, activations, _ = _cost(w.layers, w.shape)
+    first = _cost(w.layers[:1], w.shape)[0]
+    state = {"adam": 24, "momentum": 16, "sgd": 8}[w.optimizer]
+    work = (3 * flops - first) * w.batch / flop_rate
+    traffic = (state * parameters + 8 * activations * w.batch) / byte_rate
+    return work + traffic, parameters
