@@ -10,9 +10,12 @@ from contraflow.nn.container import (
     Residual,
     Sequential,
 )
+from contraflow.nn.conv import *
 from contraflow.nn.distance import CosineSimilarity, PairwiseDistance
 from contraflow.nn.dropout import *
 from contraflow.nn.linear import *
 from contraflow.nn.loss import *
 from contraflow.nn.module import Module
-from contraflow.nn.parameter import Parameter
+from contraflow.nn.padding import *
+from contraflow.nn.parameter import Buffer, Parameter
+from contraflow.nn.sparse import *

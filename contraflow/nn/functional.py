@@ -22,3 +22,4 @@ from contraflow.ops.transcendental import sigmoid, tanh
 # last, because these take the place of the plain ones above (inplace=, implied dims)
 from contraflow.nn.inplace import *  # noqa: F403
 from contraflow.nn.noise import *  # noqa: F403
+from contraflow.nn.lookup import *  # noqa: F403
