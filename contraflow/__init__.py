@@ -6,7 +6,7 @@
 >>> loss = (cf.sigmoid(x @ w) - 1) ** 2
 >>> loss.backward()
 >>> w.grad
-tensor([-0.0752, -0.1204])
+tensor([-0.0751, -0.1201])
 """
 
 from contraflow import autograd, func, nn, optim

@@ -117,7 +117,7 @@ def smooth_l1_loss(input: Any, target: Any, *, reduction: str = "mean", beta: fl
     >>> import contraflow as cf
     >>> from contraflow.ops.loss import smooth_l1_loss
     >>> smooth_l1_loss(cf.tensor([0.5, 4.0]), cf.tensor([0.0, 0.0]), reduction="none")
-    tensor([0.125, 3.5  ])
+    tensor([0.1250, 3.5000])
     """
     check_pair("smooth_l1_loss", input, target, reduction)
     if not beta >= 0:
@@ -142,7 +142,7 @@ def huber_loss(
     >>> import contraflow as cf
     >>> from contraflow.ops.loss import huber_loss
     >>> huber_loss(cf.tensor([0.5, 4.0]), cf.tensor([0.0, 0.0]), delta=2.0, reduction="none")
-    tensor([0.125, 6.   ])
+    tensor([0.1250, 6.0000])
     """
     check_pair("huber_loss", input, target, reduction)
     if not delta > 0:

@@ -221,7 +221,7 @@ def logcumsumexp(x: Any, dim: int) -> Any:
 
     >>> import contraflow as cf
     >>> cf.logcumsumexp(cf.tensor([1000.0, 1000.0]), dim=0)
-    tensor([1000.0000, 1000.6931])
+    tensor([1000.0000, 1000.6932])
     """
     flat, dim = along("logcumsumexp", x, dim)
     return back(logcumsumexp_op(flat, dim=dim), x)

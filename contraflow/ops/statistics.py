@@ -248,7 +248,7 @@ def logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Any:
 
     >>> import contraflow as cf
     >>> cf.logsumexp(cf.tensor([1000.0, 1000.0]), dim=0)
-    tensor(1000.6931)
+    tensor(1000.6932)
     """
     check_tensors("logsumexp", input=x)
     return logsumexp_op(x, dims=read_dims(dim, x.ndim), keepdim=keepdim)
