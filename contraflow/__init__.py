@@ -9,7 +9,7 @@
 tensor([-0.0751, -0.1201])
 """
 
-from contraflow import autograd, func, nn, optim
+from contraflow import autograd, data, func, nn, optim
 from contraflow.base.dtypes import *
 from contraflow.base.dtypes import bool_ as bool
 from contraflow.base.errors import *
