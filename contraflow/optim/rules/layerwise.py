@@ -22,7 +22,7 @@ from contraflow.optim.maths import (
     where,
 )
 from contraflow.optim.optimizer import RuleOptimizer
-from contraflow.optim.rule import Domain, Rule, finite, one_of, positive, real, scalar, zeros
+from contraflow.optim.rule import Domain, Rule, one_of, positive, real, scalar, zeros
 from contraflow.optim.rules.adam import moment_state, moments, shrunk
 from contraflow.optim.rules.descent import decayed
 
@@ -235,7 +235,6 @@ class Muon(RuleOptimizer):
                 "a whole number in [0, 100)", lambda x: isinstance(x, int) and 0 <= x < 100, 5
             ),
             "adjust_lr_fn": one_of(None, "original", "match_rms_adamw"),
-            "momentum": finite,
             "eps": positive,
         },
         fixed=("ns_steps",),
