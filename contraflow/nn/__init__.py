@@ -18,4 +18,5 @@ from contraflow.nn.loss import *
 from contraflow.nn.module import Module
 from contraflow.nn.padding import *
 from contraflow.nn.parameter import Buffer, Parameter
+from contraflow.nn.pooling import *
 from contraflow.nn.sparse import *

@@ -15,6 +15,7 @@ from contraflow.ops.loss import *  # noqa: F403
 from contraflow.ops.margin_loss import *  # noqa: F403
 from contraflow.ops.matmul import linear
 from contraflow.ops.join import pad
+from contraflow.ops.pooling import *  # noqa: F403
 from contraflow.ops.repeats import one_hot
 from contraflow.ops.softmax import *  # noqa: F403
 from contraflow.ops.transcendental import sigmoid, tanh

@@ -25,6 +25,7 @@ from contraflow.ops import (
     logic,
     matmul,
     poisson,
+    pool_records,
     products,
     quantile,
     random,
@@ -45,7 +46,7 @@ __all__ = ["ALL"]
 
 ALL = (
     accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy,
-    einsum, extrema, fused_loss, gelu, index, join, logic, matmul, poisson, products, quantile,
-    random, reduce, repeats, rounding, scan, shape, softmax, sort, special, statistics,
-    transcendental, view,
+    einsum, extrema, fused_loss, gelu, index, join, logic, matmul, poisson, pool_records,
+    products, quantile, random, reduce, repeats, rounding, scan, shape, softmax, sort, special,
+    statistics, transcendental, view,
 )  # fmt: skip
