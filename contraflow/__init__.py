@@ -9,10 +9,42 @@
 tensor([-0.0751, -0.1201])
 """
 
-from contraflow import autograd, data, func, nn, optim
-from contraflow.base.dtypes import *
+import builtins as _builtins
+import typing as _typing
+from importlib import import_module as _import_module
+from math import e, inf, nan, pi
+from sys import modules as _modules
+
+from contraflow import autograd, func, nn, optim
+from contraflow.base.dtypes import DType as dtype
 from contraflow.base.dtypes import bool_ as bool
-from contraflow.base.errors import *
+from contraflow.base.dtypes import (
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    result_type,
+    set_default_dtype,
+    uint8,
+)
+from contraflow.base.errors import (
+    ArgumentError,
+    AttributeMissing,
+    CaptureError,
+    ContraflowError,
+    DTypeError,
+    FileError,
+    GradError,
+    IndexOutOfRange,
+    NonFiniteError,
+    ShapeError,
+    StateError,
+)
 from contraflow.ops.activation import *
 from contraflow.ops.arith import *
 from contraflow.ops.blend import *
@@ -34,7 +66,7 @@ from contraflow.ops.sort import *
 from contraflow.ops.special import *
 from contraflow.ops.statistics import *
 from contraflow.ops.transcendental import *
-from contraflow.tensor import methods
+from contraflow.tensor import methods as _methods
 from contraflow.tensor.convert import *
 from contraflow.tensor.create import *
 from contraflow.tensor.grad_mode import *
@@ -47,5 +79,52 @@ from contraflow.tensor.unique import *
 float = float32
 double = float64
 half = float16
-long = int64
+short = int16
 int = int32
+long = int64
+
+# What `import contraflow` leaves out, because it costs time or needs more than NumPy: each name is
+# loaded when it is first asked for. Type checkers and editors see plain imports.
+_LATER = {
+    "capture": "contraflow.capture",
+    "data": "contraflow.data",
+    "load": "contraflow.interop",
+    "save": "contraflow.interop",
+    "train": "contraflow.train",
+    "utils": "contraflow.utils",
+}
+
+if _typing.TYPE_CHECKING:
+    from contraflow import capture as capture
+    from contraflow import data as data
+    from contraflow import train as train
+    from contraflow import utils as utils
+    from contraflow.interop import load as load
+    from contraflow.interop import save as save
+
+    __version__: str
+else:
+
+    def __getattr__(name):
+        """The names of `_LATER`, and the version of the package."""
+        if name in _LATER:
+            module = _import_module(_LATER[name])
+            value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
+        elif name == "__version__":
+            value = _import_module("importlib.metadata").version(__name__)
+        else:
+            raise AttributeError(
+                f"module {__name__!r} has no attribute {name!r}", name=name, obj=_modules[__name__]
+            )
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """The public names; the floors below (`base`, `ops`, `interop`) are reached by their path."""
+    names = {name for name in globals() if not name.startswith("_")}
+    return sorted((names | set(_LATER)) - {"base", "interop", "ops"})
+
+
+# What `from contraflow import *` takes: it must not hide Python's own `sum` and `float`.
+__all__ = [name for name in __dir__() if not hasattr(_builtins, name)]

@@ -6,12 +6,12 @@ import linecache
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType, ModuleType
 
 __all__ = ["name_in_caller", "user_frame", "user_line"]
 
-PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+# os.path, because pathlib alone would be a tenth of the import of contraflow
+PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
 MANY = 100  # containers with more entries than this are not searched for a name
 
 
@@ -30,7 +30,7 @@ def user_line() -> str | None:
         return None
     path, line = frame.f_code.co_filename, frame.f_lineno
     code = linecache.getline(path, line).strip()
-    where = f"{Path(path).name}:{line}"
+    where = f"{os.path.basename(path)}:{line}"
     return f"{where}: {code}" if code else where
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -22,7 +21,7 @@ __all__ = ["einsum"]
 # the right, so that ellipses of different lengths broadcast.
 Label = str | int
 Labels = tuple[Label, ...]
-LETTERS = string.ascii_uppercase + string.ascii_lowercase
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def einsum(equation: Any, *operands: Any) -> Any:

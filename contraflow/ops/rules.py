@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from contraflow.ops.record import Aval, Sample
 
 __all__ = ["binary", "boolean", "pointwise", "rand", "same", "unary"]
 
-Samples = Callable[[np.random.Generator], list[Sample]]
+# A text, because looking up np.random imports it: a fifth of the whole import of contraflow.
+Samples: TypeAlias = "Callable[[np.random.Generator], list[Sample]]"
 
 
 def same(x: Aval, **_: Any) -> Aval:

@@ -1,7 +1,7 @@
-"""Helpers under the names that PyTorch users look for: ``cf.utils.data``."""
+"""Helpers where PyTorch users look for them: ``cf.utils.data``, ``cf.utils.checkpoint``."""
 
 from __future__ import annotations
 
-from contraflow.utils import data
+from contraflow.utils import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]
