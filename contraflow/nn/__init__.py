@@ -16,6 +16,7 @@ from contraflow.nn.dropout import *
 from contraflow.nn.linear import *
 from contraflow.nn.loss import *
 from contraflow.nn.module import Module
+from contraflow.nn.normalization import *
 from contraflow.nn.padding import *
 from contraflow.nn.parameter import Buffer, Parameter
 from contraflow.nn.pooling import *

@@ -24,6 +24,7 @@ from contraflow.ops import (
     join,
     logic,
     matmul,
+    normalize_records,
     poisson,
     pool_records,
     products,
@@ -45,8 +46,8 @@ from contraflow.ops import (
 __all__ = ["ALL"]
 
 ALL = (
-    accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy,
-    einsum, extrema, fused_loss, gelu, index, join, logic, matmul, poisson, pool_records,
+    accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy, einsum,
+    extrema, fused_loss, gelu, index, join, logic, matmul, normalize_records, poisson, pool_records,
     products, quantile, random, reduce, repeats, rounding, scan, shape, softmax, sort, special,
     statistics, transcendental, view,
 )  # fmt: skip

@@ -1,0 +1,241 @@
+"""Standardising channels: the fused core of batch, layer, group, instance and RMS normalisation.
+
+All are one computation on ``x[n, c, *size]``, with statistics for each channel c over the rest:
+layer and group normalisation see their rows or groups as the channels of a batch of one.
+
+The backward pass is built of two more records, a weighted sum and a weighted mixture for each
+channel, whose gradients are plain: so any derivative of normalisation is right.
+
+Source: Ioffe and Szegedy, "Batch normalization" (2015), section 3, for the gradient.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from contraflow.base.errors import ShapeError, lesson
+from contraflow.base.shapes import Shape
+from contraflow.ops.arith import rsqrt, square
+from contraflow.ops.creation import full
+from contraflow.ops.record import Aval, Op, Sample, op
+from contraflow.ops.reduce import reduce_mean, reduce_sum, total
+from contraflow.ops.rules import rand
+from contraflow.ops.view import reshape_to
+
+__all__: list[str] = []
+
+Array = np.ndarray[Any, Any]
+
+
+# ---- channels in ops ----------------------------------------------------------------------------
+
+
+def column(v: Any, x: Any) -> Any:
+    """A vector with a number for each channel, shaped to broadcast over x."""
+    if not hasattr(v, "shape"):
+        return v
+    return reshape_to(v, shape=(1, v.shape[0], *(1,) * (x.ndim - 2)))
+
+
+def channel_sum(x: Any) -> Any:
+    """The sum over everything but the channels."""
+    n, c, *size = x.shape
+    return reduce_sum(reshape_to(x, shape=(n, c, prod(size))), dims=(0, 2), keepdim=False)
+
+
+def others(x: Any) -> Shape:
+    """All dimensions but that of the channels."""
+    return (0, *range(2, x.ndim))
+
+
+# ---- channels in NumPy --------------------------------------------------------------------------
+
+
+def _rows(x: Array) -> Array:
+    """x as [n, c, the rest]; half precision is computed in single."""
+    x = x.astype(np.float32) if x.dtype.char == "e" else x
+    return x.reshape(*x.shape[:2], prod(x.shape[2:]))
+
+
+def _sum(x: Array) -> Any:
+    return total(np.add.reduce(x, axis=2) if x.shape[2] != 1 else x[:, :, 0], (0,), False)
+
+
+def _dot(a: Array, b: Array) -> Any:
+    """The sum of products for each channel of a and b, [n, c, k]."""
+    if a.shape[2] == 1:
+        return total(a[:, :, 0] * b[:, :, 0], (0,), False)
+    return total(np.vecdot(a, b), (0,), False)
+
+
+def _column(v: Any) -> Any:
+    return v[:, None] if isinstance(v, np.ndarray) and v.ndim else v
+
+
+def _shifted(x: Array, shift: Any) -> Array:
+    return x if not isinstance(shift, np.ndarray) and shift == 0 else x - _column(shift)
+
+
+# ---- sums and mixtures for each channel ---------------------------------------------------------
+
+
+def _channel_dot(a: Array, x: Array, shift: Any) -> Any:
+    return _dot(_rows(a), _shifted(_rows(x), shift)).astype(x.dtype, copy=False)
+
+
+def _channel_blend(a: Array, x: Array, shift: Any, p: Any, q: Any, r: Any) -> Array:
+    y = _rows(x) - _column(shift)
+    y *= _column(q)
+    y += _rows(a) * _column(p)
+    y += _column(r)
+    return y.reshape(x.shape).astype(x.dtype, copy=False)
+
+
+def _vector_shape(x: Aval, *vectors: Aval) -> None:
+    if x.ndim < 2 or any(v.shape not in ((), (x.shape[1],)) for v in vectors):
+        raise ShapeError(
+            lesson(
+                "a normalisation takes one number for each channel (dimension 1)",
+                [("x", x), *(("vector", v) for v in vectors)],
+            )
+        )
+
+
+def _dot_shape(a: Aval, x: Aval, shift: Aval) -> Aval:
+    _vector_shape(x, shift)
+    return Aval((x.shape[1],), x.dtype)
+
+
+def _blend_shape(a: Aval, x: Aval, *vectors: Aval) -> Aval:
+    _vector_shape(x, *vectors)
+    return x
+
+
+# sum of a (x - shift)
+channel_dot: Op = op(
+    "channel_dot", "a x shift",
+    forward=_channel_dot, shape=_dot_shape, promote="float",
+    definition=lambda a, x, shift: reduce_sum(
+        a * (x - column(shift, x)), dims=others(x), keepdim=False),
+    grad={
+        "a": lambda g, x, shift: (x - column(shift, x)) * column(g, x),
+        "x": lambda g, a: a * column(g, a),
+        "shift": lambda g, a: -g * channel_sum(a),
+    },
+    samples=lambda rng: [
+        Sample(rand(rng, 2, 3, 4), rand(rng, 2, 3, 4), rand(rng, 3)),
+        Sample(rand(rng, 4, 3), rand(rng, 4, 3), rand(rng, 3)),
+        Sample(rand(rng, 2, 3, 2, 2), rand(rng, 2, 3, 2, 2), 0.0),
+        Sample(np.zeros((0, 3, 2)), np.zeros((0, 3, 2)), rand(rng, 3)),
+        Sample(rand(rng, 2, 3, 4), rand(rng, 2, 3, 4), rand(rng, 4), error=ValueError),
+    ],
+)  # fmt: skip
+
+# a p + (x - shift) q + r
+channel_blend: Op = op(
+    "channel_blend", "a x shift p q r",
+    forward=_channel_blend, shape=_blend_shape, promote="float",
+    definition=lambda a, x, shift, p, q, r: (
+        a * column(p, x) + (x - column(shift, x)) * column(q, x) + column(r, x)),
+    grad={
+        "a": lambda g, p: g * column(p, g),
+        "x": lambda g, q: g * column(q, g),
+        "shift": lambda g, q: -q * channel_sum(g),
+        "p": lambda g, a: channel_dot(g, a, 0.0),
+        "q": lambda g, x, shift: channel_dot(g, x, shift),
+        "r": lambda g: channel_sum(g),
+    },
+    samples=lambda rng: [
+        Sample(rand(rng, 2, 3, 4), rand(rng, 2, 3, 4), *(rand(rng, 3) for _ in range(4))),
+        Sample(rand(rng, 4, 3), rand(rng, 4, 3), *(rand(rng, 3) for _ in range(4))),
+        Sample(np.zeros((0, 3, 2)), np.zeros((0, 3, 2)), *(rand(rng, 3) for _ in range(4))),
+        Sample(rand(rng, 2, 3), rand(rng, 2, 3), *(rand(rng, 2) for _ in range(4)),
+               error=ValueError),
+    ],
+)  # fmt: skip
+
+
+# ---- the core -----------------------------------------------------------------------------------
+# Results: y, and the mean and variance (with 1/n) of each channel. Without `centred` nothing is
+# subtracted: the mean is given as 0 and the variance is the mean square.
+
+
+def _batch_norm(
+    x: Array, weight: Array, bias: Array, eps: float, centred: bool
+) -> tuple[Array, Array, Array]:
+    rows = _rows(x)
+    n = rows.dtype.type(x.size // max(x.shape[1], 1))
+    weight, bias = (v.astype(rows.dtype, copy=False) for v in (weight, bias))
+    if centred:
+        mean = _sum(rows) / n
+        y = rows - mean[:, None]
+    else:
+        mean = np.zeros(x.shape[1], rows.dtype)
+        y = rows.copy()
+    var = _dot(y, y) / n
+    y *= (weight / np.sqrt(var + rows.dtype.type(eps)))[:, None]
+    if bias.any():
+        y += bias[:, None]
+    results = (y.reshape(x.shape), mean, var)
+    return tuple(r.astype(x.dtype, copy=False) for r in results)  # type: ignore[return-value]
+
+
+def _batch_norm_in_ops(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> Any:
+    dims = others(x)
+    if centred:
+        mean = reduce_mean(x, dims=dims, keepdim=False)
+    else:
+        mean = full(shape=(x.shape[1],), value=0, dtype=x.dtype)
+    centre = x - column(mean, x)
+    var = reduce_mean(square(centre), dims=dims, keepdim=False)
+    y = centre * column(weight * rsqrt(var + eps), x) + column(bias, x)
+    return y, mean, var
+
+
+def _batch_norm_shape(x: Aval, weight: Aval, bias: Aval, **_: Any) -> tuple[Aval, Aval, Aval]:
+    _vector_shape(x, weight, bias)
+    vector = Aval((x.shape[1],), x.dtype)
+    return x, vector, vector
+
+
+def _batch_norm_grad(
+    g: Any, x: Any, weight: Any, y: Any, eps: float, centred: bool, needs: tuple[bool, ...]
+) -> Any:
+    """With s = weight / √(var + eps): dx = s (g - mean(g)) - s (x - mean) mean(g (x - mean)) /
+    (var + eps), and what arrives at the mean and the variance themselves."""
+    g_y, g_mean, g_var = g
+    _, mean, var = y
+    n = float(max(prod(x.shape) // max(x.shape[1], 1), 1))
+    total_g = channel_sum(g_y) if centred or needs[2] else None
+    if not (needs[0] or needs[1]):
+        return None, None, total_g
+    scale = rsqrt(var + eps)
+    dot = channel_dot(g_y, x, mean) * scale
+    if not needs[0]:
+        return None, dot, total_g
+    scaled = scale * weight
+    of_x = g_var * (2.0 / n) - scaled * scale * dot * (1.0 / n)
+    rest: Any = (g_mean - scaled * total_g) * (1.0 / n) if centred else 0.0
+    return channel_blend(g_y, x, mean, scaled, of_x, rest), dot, total_g
+
+
+def _norm_samples(rng: np.random.Generator) -> list[Sample]:
+    plain: dict[str, Any] = {"eps": 1e-5, "centred": True}
+    return [
+        Sample(rand(rng, 3, 2, 4), rand(rng, 2), rand(rng, 2), **plain),
+        Sample(rand(rng, 5, 2), rand(rng, 2), rand(rng, 2), eps=0.1, centred=True),
+        Sample(rand(rng, 2, 2, 2, 2), rand(rng, 2), np.zeros(2), **plain),
+        Sample(rand(rng, 1, 3, 5), rand(rng, 3), rand(rng, 3), eps=1e-3, centred=False),
+        Sample(rand(rng, 4, 2), rand(rng, 2), rand(rng, 2), eps=1e-3, centred=False),
+        Sample(rand(rng, 3, 2, 4), rand(rng, 3), rand(rng, 3), **plain, error=ShapeError),
+    ]
+
+
+batch_norm: Op = op(
+    "batch_norm", "x weight bias",
+    forward=_batch_norm, definition=_batch_norm_in_ops, shape=_batch_norm_shape,
+    promote="float", outputs=3, grad=_batch_norm_grad, samples=_norm_samples,
+)  # fmt: skip
