@@ -19,5 +19,6 @@ from contraflow.ops.repeats import one_hot
 from contraflow.nn.lookup import *  # noqa: F403
 from contraflow.nn.noise import *  # noqa: F403
 from contraflow.nn.nonlinear import *  # noqa: F403
+from contraflow.nn.running import *  # noqa: F403
 from contraflow.nn.shares import *  # noqa: F403
 from contraflow.nn.vectors import *  # noqa: F403
