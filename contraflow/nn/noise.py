@@ -1,4 +1,4 @@
-"""Functions that draw random numbers: the dropouts, rrelu and gumbel_softmax.
+"""Functions that draw random numbers: the dropouts and rrelu.
 
 Source: Srivastava et al., "Dropout" (2014); Klambauer et al. for alpha dropout (2017).
 """
@@ -8,19 +8,17 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from contraflow.base.errors import ShapeError, lesson
+from contraflow.base.errors import ArgumentError, ShapeError, lesson
 from contraflow.nn.checks import check_probability
 from contraflow.ops.arith import add_op, ge, mul, where
-from contraflow.ops.arith import log as ln
 from contraflow.ops.cast import convert
 from contraflow.ops.random import random_uniform
-from contraflow.ops.softmax import softmax
 from contraflow.tensor.rng import default_generator
 from contraflow.tensor.tensor import write
 
 __all__ = [
     "alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout",
-    "gumbel_softmax", "rrelu",
+    "rrelu", "rrelu_",
 ]  # fmt: skip
 
 ALPHA = -1.7580993408473766  # where a SELU saturates: -scale * alpha
@@ -74,7 +72,18 @@ def _channels(what: str, input: Any, batched: int, unbatched: int | None) -> tup
 
 
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """Set whole channels of ``[N, C, L]`` or ``[C, L]`` to 0 with probability p."""
+    """Set whole channels of ``[N, C, L]`` or ``[C, L]`` to 0 with probability p.
+
+    The others are scaled by 1 / (1 - p). Source: Tompson et al. (2015).
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.functional.dropout1d(cf.ones(2, 3, 50), 0.5)
+    >>> bool((y == y[:, :, :1]).all())
+    True
+
+    Raises:
+        ShapeError: if the input has neither 2 nor 3 dimensions.
+    """
     shape = _channels("dropout1d", input, 3, 2)
     return input if idle("dropout1d", input, p, training) else _drop(input, p, shape, inplace)
 
@@ -83,13 +92,30 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
     """Set whole channels of ``[N, C, H, W]`` to 0 with probability p.
 
     As in PyTorch, an input of 3 dimensions is ``[N, C, L]``.
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.functional.dropout2d(cf.ones(2, 3, 4, 4), 0.5)
+    >>> bool((y == y[:, :, :1, :1]).all())
+    True
+
+    Raises:
+        ShapeError: if the input has no dimension of channels.
     """
     shape = _channels("dropout2d", input, 4, None)
     return input if idle("dropout2d", input, p, training) else _drop(input, p, shape, inplace)
 
 
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """Set whole channels of ``[N, C, D, H, W]`` or ``[C, D, H, W]`` to 0 with probability p."""
+    """Set whole channels of ``[N, C, D, H, W]`` or ``[C, D, H, W]`` to 0 with probability p.
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.functional.dropout3d(cf.ones(2, 3, 2, 2, 2), 0.5)
+    >>> bool((y == y[:, :, :1, :1, :1]).all())
+    True
+
+    Raises:
+        ShapeError: if the input has neither 4 nor 5 dimensions.
+    """
     shape = _channels("dropout3d", input, 5, 4)
     return input if idle("dropout3d", input, p, training) else _drop(input, p, shape, inplace)
 
@@ -106,7 +132,15 @@ def _alpha_drop(input: Any, p: float, shape: tuple[int, ...], inplace: bool) -> 
 
 
 def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
-    """Dropout for SELU networks: keeps the mean 0 and the variance 1."""
+    """Dropout for SELU networks: dropped elements saturate, mean 0 and variance 1 stay.
+
+    Source: Klambauer et al. (2017).
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.functional.alpha_dropout(cf.zeros(1000), 0.5, training=True)
+    >>> y.unique()
+    tensor([-0.7792,  0.7792])
+    """
     if idle("alpha_dropout", input, p, training):
         return input
     return _alpha_drop(input, p, tuple(input.shape), inplace)
@@ -115,7 +149,13 @@ def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: b
 def feature_alpha_dropout(
     input: Any, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Any:
-    """Alpha dropout of whole channels of ``[N, C, ...]``."""
+    """Alpha dropout of whole channels of ``[N, C, ...]``.
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.functional.feature_alpha_dropout(cf.zeros(2, 3, 4), 0.5, training=True)
+    >>> bool((y == y[:, :, :1]).all())
+    True
+    """
     shape = _channels("feature_alpha_dropout", input, input.ndim, None)
     if idle("feature_alpha_dropout", input, p, training):
         return input
@@ -126,7 +166,22 @@ def rrelu(
     input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
     inplace: bool = False,
 ) -> Any:  # fmt: skip
-    """x, or a x below 0 with a random in [lower, upper] (their mean when not training)."""
+    """x above 0, a x below, with a random in [lower, upper] (their mean when not training).
+
+    Source: Xu, Wang, Chen, Li, "Empirical evaluation of rectified activations" (2015).
+
+    >>> import contraflow as cf
+    >>> cf.nn.functional.rrelu(cf.tensor([-1.0, 3.0]), 0.25, 0.75)
+    tensor([-0.5000,  3.0000])
+
+    Raises:
+        ArgumentError: if lower > upper.
+    """
+    if lower > upper:
+        raise ArgumentError(
+            lesson(f"rrelu: lower={lower} is above upper={upper}",
+                   fix=f"rrelu(x, {upper}, {lower})")
+        )  # fmt: skip
     if training:
         u = default_generator.draw(random_uniform, tuple(input.shape), input.dtype)
         slope: Any = lower + (upper - lower) * u
@@ -136,17 +191,15 @@ def rrelu(
     return write(input, y) if inplace else y
 
 
-def gumbel_softmax(
-    logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+def rrelu_(
+    input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False
 ) -> Any:
-    """A sample from the Gumbel-softmax distribution; ``hard`` gives one-hot, with soft gradients.
+    """``rrelu``, written into the input.
 
-    Source: Jang, Gu, Poole (2017).
+    >>> import contraflow as cf
+    >>> x = cf.tensor([-1.0, 3.0])
+    >>> _ = cf.nn.functional.rrelu_(x, 0.25, 0.75)
+    >>> x
+    tensor([-0.5000,  3.0000])
     """
-    u = default_generator.draw(random_uniform, tuple(logits.shape), logits.dtype)
-    gumbels = -ln(-ln(u + eps) + eps)
-    y = softmax((logits + gumbels) / tau, dim)
-    if not hard:
-        return y
-    one = convert(ge(y, y.detach().amax(dim, keepdim=True)), dtype=y.dtype)
-    return one - y.detach() + y
+    return rrelu(input, lower, upper, training, inplace=True)
