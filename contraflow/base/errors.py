@@ -24,6 +24,7 @@ __all__ = [
     "FileError",
     "GradError",
     "IndexOutOfRange",
+    "NonFiniteError",
     "ShapeError",
     "StateError",
     "lesson",
@@ -57,6 +58,10 @@ class IndexOutOfRange(ContraflowError, IndexError):
 
 class GradError(ContraflowError):
     """Backward asked for something the tape cannot give."""
+
+
+class NonFiniteError(ContraflowError, ArithmeticError):
+    """A loss that became NaN or infinite while training."""
 
 
 class CaptureError(ContraflowError):
