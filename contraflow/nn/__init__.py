@@ -13,6 +13,7 @@ from contraflow.nn.container import (
 from contraflow.nn.conv import *
 from contraflow.nn.distance import CosineSimilarity, PairwiseDistance
 from contraflow.nn.dropout import *
+from contraflow.nn.fold import *
 from contraflow.nn.linear import *
 from contraflow.nn.loss import *
 from contraflow.nn.module import Module
@@ -21,3 +22,4 @@ from contraflow.nn.padding import *
 from contraflow.nn.parameter import Buffer, Parameter
 from contraflow.nn.pooling import *
 from contraflow.nn.sparse import *
+from contraflow.nn.upsampling import *

@@ -9,6 +9,7 @@ from contraflow.ops.conv import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from contraflow.ops.fold import fold, unfold
 from contraflow.ops.loss import *  # noqa: F403
 from contraflow.ops.margin_loss import *  # noqa: F403
 from contraflow.ops.matmul import linear
@@ -16,6 +17,7 @@ from contraflow.ops.join import pad
 from contraflow.ops.normalize import *  # noqa: F403
 from contraflow.ops.pooling import *  # noqa: F403
 from contraflow.ops.repeats import one_hot
+from contraflow.ops.resize import *  # noqa: F403
 from contraflow.nn.lookup import *  # noqa: F403
 from contraflow.nn.noise import *  # noqa: F403
 from contraflow.nn.nonlinear import *  # noqa: F403

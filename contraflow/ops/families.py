@@ -18,6 +18,7 @@ from contraflow.ops import (
     cross_entropy,
     einsum,
     extrema,
+    fold,
     fused_loss,
     gelu,
     index,
@@ -32,6 +33,7 @@ from contraflow.ops import (
     random,
     reduce,
     repeats,
+    resample,
     rounding,
     scan,
     shape,
@@ -47,7 +49,7 @@ __all__ = ["ALL"]
 
 ALL = (
     accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy, einsum,
-    extrema, fused_loss, gelu, index, join, logic, matmul, normalize_records, poisson, pool_records,
-    products, quantile, random, reduce, repeats, rounding, scan, shape, softmax, sort, special,
-    statistics, transcendental, view,
+    extrema, fold, fused_loss, gelu, index, join, logic, matmul, normalize_records, poisson,
+    pool_records, products, quantile, random, reduce, repeats, resample, rounding, scan, shape,
+    softmax, sort, special, statistics, transcendental, view,
 )  # fmt: skip

@@ -31,8 +31,9 @@ MANY = 16  # from here on NumPy is faster over a whole window than with a slice 
 
 
 class Tap(NamedTuple):
-    """For one offset in the window along one dimension: the results it serves, what it reads."""
+    """One offset in the window along one dimension: the results it serves, what it reads."""
 
+    offset: int
     out: slice
     read: slice
 
@@ -64,8 +65,8 @@ def axis_of(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil:
         end = min(out, (n - 1 - shift) // stride + 1)
         if first < end:
             start = first * stride + shift
-            taps.append(Tap(slice(first, end), slice(start, start + (end - first - 1) * stride + 1,
-                                                     stride)))  # fmt: skip
+            last = start + (end - first - 1) * stride
+            taps.append(Tap(offset, slice(first, end), slice(start, last + 1, stride)))
     return Axis(n, out, tuple(taps), kernel <= stride and dilation == 1)
 
 

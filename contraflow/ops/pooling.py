@@ -8,12 +8,15 @@ from contraflow.base.dtypes import bool_
 from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
 from contraflow.base.shapes import Shape, read_pair
 from contraflow.ops.activation import relu
-from contraflow.ops.arith import abs, pow, sign
+from contraflow.ops.arith import abs, minimum, mul, pow, sign, sub_op
 from contraflow.ops.checks import check_floating, check_tensors
 from contraflow.ops.pool_records import avg_pool, max_pool, max_pool_index
+from contraflow.ops.resample import resample
+from contraflow.ops.rounding import floor_divide
 
 __all__ = [
-    "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
 ]  # fmt: skip
 
@@ -271,3 +274,145 @@ def lp_pool3d(
     tensor([[[[2.]]]])
     """
     return _norms("lp_pool3d", input, norm_type, kernel_size, stride, ceil_mode, 3)
+
+
+# ---- a result of a given size --------------------------------------------------------------------
+
+
+def read_output(what: str, x: Any, output_size: Any, n: int, least: int) -> Shape:
+    """The wanted sizes; None keeps that of the input."""
+    sizes = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,) * n
+    if len(sizes) == n:
+        sizes = tuple(m if k is None else k for k, m in zip(sizes, x.shape[-n:], strict=True))
+    output = read_pair(sizes, n, f"{what}: output_size")
+    if min(output) < least:
+        raise ArgumentError(
+            lesson(f"{what}: output_size must be at least {least}, received {output_size}",
+                   [("input", x)], "output_size=1")
+        )  # fmt: skip
+    return output
+
+
+def _even(size: Shape, output: Shape) -> dict[str, Shape] | None:
+    """The window that cuts the size evenly, if there is one."""
+    if any(m == 0 or k % m for k, m in zip(size, output, strict=True)):
+        return None
+    window = tuple(k // m for k, m in zip(size, output, strict=True))
+    return {"kernel": window, "stride": window, "padding": (0,) * len(size)}
+
+
+def _adaptive_mean(what: str, x: Any, output_size: Any, n: int) -> Any:
+    check_image(what, x, n)
+    check_floating(what, input=x)
+    output, size = read_output(what, x, output_size, n, 0), tuple(x.shape[-n:])
+    window = _even(size, output)
+    if window is not None:
+        return avg_pool(x, **window, ceil=False, divisor="padded")
+    axes = tuple(("area", k, m, False, None) for k, m in zip(size, output, strict=True))
+    return resample(x, axes=axes, adjoint=False)
+
+
+def _adaptive_largest(what: str, x: Any, output_size: Any, return_indices: bool, n: int) -> Any:
+    check_image(what, x, n)
+    check_floating(what, input=x)
+    output, size = read_output(what, x, output_size, n, 1), tuple(x.shape[-n:])
+    window = _even(size, output)
+    if window is None:  # lay the windows, which may overlap, side by side
+        axes = tuple(("windows", k, m, False, None) for k, m in zip(size, output, strict=True))
+        x = resample(x, axes=axes, adjoint=False)
+        window = _even(tuple(x.shape[-n:]), output) or {}
+    how: dict[str, Any] = {**window, "dilation": (1,) * n, "ceil": False}
+    y = max_pool(x, **how)
+    if not return_indices:
+        return y
+    place = max_pool_index(x, **how)
+    if tuple(x.shape[-n:]) != size:
+        place = _original(place, size, tuple(x.shape[-n:]), output)
+    return y, place
+
+
+def _original(place: Any, size: Shape, wide: Shape, output: Shape) -> Any:
+    """Places in the image of windows side by side as places in the image itself."""
+    parts = []
+    for old, laid, new in zip(reversed(size), reversed(wide), reversed(output), strict=True):
+        place, at = floor_divide(place, laid), place - mul(floor_divide(place, laid), laid)
+        window = floor_divide(at, laid // new)
+        inside = sub_op(at, mul(window, laid // new))
+        start = floor_divide(mul(window, old), new)
+        end = floor_divide(mul(window, old) + (old + new - 1), new)
+        parts.append(minimum(start + inside, end - 1))
+    whole = parts.pop()
+    for old in size[1:]:
+        whole = mul(whole, old) + parts.pop()
+    return whole
+
+
+def adaptive_avg_pool1d(input: Any, output_size: Any) -> Any:
+    """Means of windows chosen so that the result has ``output_size`` places; see
+    adaptive_avg_pool2d.
+
+    >>> import contraflow as cf
+    >>> cf.nn.functional.adaptive_avg_pool1d(cf.tensor([[1.0, 3.0, 5.0, 7.0]]), 2)
+    tensor([[2., 6.]])
+    """
+    return _adaptive_mean("adaptive_avg_pool1d", input, output_size, 1)
+
+
+def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
+    """Means of windows chosen so that the image becomes ``output_size``, whatever it was.
+
+    Result i of m over n places is the mean of the places ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉. A size
+    None keeps that of the input.
+
+    >>> import contraflow as cf
+    >>> cf.nn.functional.adaptive_avg_pool2d(cf.ones(2, 8, 5, 7), (3, None)).shape
+    contraflow.Size([2, 8, 3, 7])
+
+    Raises:
+        ShapeError: for other dimensions than ``[batch, channels, height, width]`` or one less.
+    """
+    return _adaptive_mean("adaptive_avg_pool2d", input, output_size, 2)
+
+
+def adaptive_avg_pool3d(input: Any, output_size: Any) -> Any:
+    """Means of windows chosen so that the volume becomes ``output_size``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.functional.adaptive_avg_pool3d(cf.ones(1, 5, 5, 5), 2).shape
+    contraflow.Size([1, 2, 2, 2])
+    """
+    return _adaptive_mean("adaptive_avg_pool3d", input, output_size, 3)
+
+
+def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
+    """Maxima of windows chosen so that the result has ``output_size`` places.
+
+    >>> import contraflow as cf
+    >>> cf.nn.functional.adaptive_max_pool1d(cf.tensor([[1.0, 3.0, 7.0, 5.0]]), 2)
+    tensor([[3., 7.]])
+    """
+    return _adaptive_largest("adaptive_max_pool1d", input, output_size, return_indices, 1)
+
+
+def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
+    """Maxima of windows chosen so that the image becomes ``output_size``; the windows are those
+    of adaptive_avg_pool2d, the places those of max_pool2d.
+
+    >>> import contraflow as cf
+    >>> cf.nn.functional.adaptive_max_pool2d(cf.ones(2, 8, 5, 7), 2).shape
+    contraflow.Size([2, 8, 2, 2])
+
+    Raises:
+        ShapeError: for other dimensions than ``[batch, channels, height, width]`` or one less.
+    """
+    return _adaptive_largest("adaptive_max_pool2d", input, output_size, return_indices, 2)
+
+
+def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
+    """Maxima of windows chosen so that the volume becomes ``output_size``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.functional.adaptive_max_pool3d(cf.ones(1, 5, 5, 5), 2).shape
+    contraflow.Size([1, 2, 2, 2])
+    """
+    return _adaptive_largest("adaptive_max_pool3d", input, output_size, return_indices, 3)
