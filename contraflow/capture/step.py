@@ -71,7 +71,7 @@ class CapturedStep:
         for external, array in zip(self._written, new, strict=True):
             t = external.tensor if external.owner is None else external.owner._grad
             np.copyto(t._value, array)
-            version_of(t).n += 1
+            version_of(t).touch()
         for tensor, position in self._grads:
             set_grad(tensor, None if position is None else make(np.array(outputs[position])))
         return map_tree(

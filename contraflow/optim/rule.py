@@ -262,4 +262,4 @@ def float_of(t: Any) -> float:
 def put(t: Any, value: Any) -> None:
     """Copy an array or a number into a tensor's own memory."""
     store(t, value)
-    version_of(t).n += 1
+    version_of(t).touch()

@@ -21,12 +21,12 @@ OPERANDS = (Tensor, int, float, bool)
 
 
 def binary(op: Any) -> Callable[[Any, Any], Any]:
-    """``a.__op__(b)``."""
+    """``a.__op__(b)``: b is a tensor, a number or an array."""
 
     def method(a: Any, b: Any) -> Any:
-        if not takes(b):
-            return NotImplemented
-        return bind(op, (a, b), NO_ATTRS)
+        if isinstance(b, OPERANDS) or hasattr(b, "__array__"):
+            return bind(op, (a, b), NO_ATTRS)
+        return NotImplemented
 
     return method
 
@@ -35,16 +35,11 @@ def reflected(op: Any) -> Callable[[Any, Any], Any]:
     """``a.__rop__(b)``, which means b op a."""
 
     def method(a: Any, b: Any) -> Any:
-        if not takes(b):
-            return NotImplemented
-        return bind(op, (b, a), NO_ATTRS)
+        if isinstance(b, OPERANDS) or hasattr(b, "__array__"):
+            return bind(op, (b, a), NO_ATTRS)
+        return NotImplemented
 
     return method
-
-
-def takes(b: Any) -> bool:
-    """Whether an operator can work with this: a tensor, a number or an array."""
-    return isinstance(b, OPERANDS) or hasattr(b, "__array__")
 
 
 def in_place(function: Callable[..., Any]) -> Callable[..., Any]:

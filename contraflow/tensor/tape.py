@@ -25,7 +25,7 @@ __all__ = ["Edge", "Node", "OpNode", "backward", "grad", "record", "unused_error
 
 # Where a gradient flows to: (node, index of its output), or (leaf, -1).
 Edge = tuple[Any, int]
-_sequence = count(1)
+_clock = count(1)  # one for the ops that are recorded and for the writes in place
 _new = object.__new__
 NUMBERS = frozenset((bool, int, float))
 # Installed by tensor.tensor: tape and Tensor know each other, the file order is tape first.
@@ -41,6 +41,19 @@ def install(make: Any, set_grad: Any, write: Any) -> None:
     _make, _set_grad, _write = make, set_grad, write
 
 
+class Version:
+    """When a piece of memory was last written; a tensor and its views share it."""
+
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def touch(self) -> None:
+        """The memory is written now."""
+        self.n = next(_clock)
+
+
 class Node:
     """A step of the tape: where gradients come from (outputs) and where they go (edges)."""
 
@@ -51,7 +64,7 @@ class Node:
     outputs: Sequence[Any]  # (shape, NumPy dtype) of each result
 
     def __init__(self) -> None:
-        self.seq = next(_sequence)
+        self.seq = next(_clock)
         self.hooks: dict[int, dict[int, Callable[[Any], Any]]] | None = None
         self.line: str | None = None
 
@@ -78,7 +91,7 @@ class Node:
 class OpNode(Node):
     """The tape's record of one op."""
 
-    __slots__ = ("args", "attrs", "op", "plan", "versions", "y", "y_versions")
+    __slots__ = ("args", "attrs", "op", "plan", "y", "y_versions")
 
     op: Op
     args: Sequence[Any] | None
@@ -95,15 +108,15 @@ class OpNode(Node):
         args = self.args
         if args is None:
             raise freed(self.op.name)
-        for k, i in enumerate(self.plan.keep):
-            version = getattr(args[i], "_version", None)
-            now = 0 if version is None else version.n
-            if now != (0 if self.versions is None else self.versions[k]):
+        seq = self.seq
+        for i in self.plan.keep:
+            version = getattr(args[i], "_version", None)  # a Python number has none
+            if version is not None and version.n > seq:
                 raise self.overwritten(f"operand {self.operand(i)}", args[i])
         y = self.y
         if y is not None:
             for version in self.y_versions:
-                if version.n:
+                if version.n > seq:
                     raise self.overwritten("its result", None)
             y = tuple(self.output(value, i) for i, value in enumerate(y))
             y = y if self.op.outputs > 1 else y[0]
@@ -212,16 +225,11 @@ def record(
     key = (bits, len(args))
     plan = op._plans.get(key) or op.plan(key)
     node = _new(OpNode)
-    node.seq = next(_sequence)
+    node.seq = next(_clock)
     node.op, node.attrs, node.plan = op, attrs, plan
     node.edges, node.forms = edges, forms
-    node.hooks = node.line = node.y = node.versions = None
+    node.hooks = node.line = node.y = None
     node.args = plan.pick(args)
-    for i in plan.keep:
-        version = getattr(args[i], "_version", None)  # a Python number has none
-        if version is not None and version.n:
-            node.versions = [_version(args[i]) for i in plan.keep]
-            break
     if op.outputs == 1:
         (out,) = outs
         value = out._value
@@ -235,22 +243,16 @@ def record(
                 out._node, out._index, out._requires_grad = node, index, True
     if plan.keep_y:
         node.y = tuple([o._value for o in outs])
-        node.y_versions = tuple([_fresh_version(o) for o in outs])
+        node.y_versions = tuple([version_of(o) for o in outs])
     if anomaly:
         node.line = user_line()
 
 
-class _Counter:
-    __slots__ = ("n",)
-
-    def __init__(self) -> None:
-        self.n = 0
-
-
-def _fresh_version(t: Any) -> Any:
+def version_of(t: Any) -> Version:
+    """The version that the tensor shares with its views."""
     if t._version is None:
-        t._version = _Counter()
-    return t._version
+        t._version = Version()
+    return t._version  # type: ignore[no-any-return]
 
 
 # ---- the walk back -------------------------------------------------------------------------
@@ -290,27 +292,34 @@ class Walk:
         order = reachable(roots)
         if self.targets:
             self.wanted = leading_to(order, self.targets)
+        pending, send, retain, watched = self.pending, self.send, self.retain, bool(self.targets)
         for node in order:
-            gs = self.pending.pop(node, None)
+            gs = pending.pop(node, None)
             if gs is None:
                 continue
             if node.hooks is not None:
                 for index, hooks in node.hooks.items():
                     gs[index] = call_hooks(hooks, gs[index])
-            if self.targets:
-                for index, g in enumerate(gs):
-                    for i in self.targets.get((id(node), index), ()):
-                        self.found[i] = g
-                if node not in self.wanted:  # type: ignore[operator]
-                    continue
+            if watched and not self.watch(node, gs):
+                continue
             grads = node.apply(gs)
             if anomaly:
                 check_nan(node, grads)
             for edge, g, form in zip(node.edges, grads, node.forms, strict=True):
                 if edge is not None and g is not None:
-                    self.send(edge, fitted(g, form, node))
-            if not self.retain:
+                    value = g._value
+                    if value.shape != form[0] or value.dtype is not form[1]:
+                        g = fitted(g, form, node)
+                    send(edge, g)
+            if not retain:
                 node.release()
+
+    def watch(self, node: Node, gs: list[Any]) -> bool:
+        """Keep what was asked for; whether another target lies further back."""
+        for index, g in enumerate(gs):
+            for i in self.targets.get((id(node), index), ()):
+                self.found[i] = g
+        return node in self.wanted  # type: ignore[operator]
 
     def finish(self) -> list[tuple[Any, Any]]:
         """Call the leaves' hooks; what is left is (leaf, gradient), in the order of arrival."""

@@ -30,6 +30,7 @@ from contraflow.ops.cast import convert
 from contraflow.ops.record import Aval, Op, Operand, bind, set_eager
 from contraflow.ops.view import alias, expand, view_put
 from contraflow.tensor import tape
+from contraflow.tensor.tape import Version, version_of
 
 __all__ = ["Tensor", "as_value", "describe", "make", "write"]
 
@@ -37,15 +38,6 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T", bound="Tensor")
 NUMBERS = frozenset((bool, int, float))
 _new = object.__new__
-
-
-class Version:
-    """Counts the writes to one piece of memory; a tensor and its views share it."""
-
-    __slots__ = ("n",)
-
-    def __init__(self) -> None:
-        self.n = 0
 
 
 class Tensor(Operand):
@@ -224,7 +216,7 @@ class Tensor(Operand):
             write(self.detach(), new.detach())
             return
         self._value = new._value
-        version_of(self).n += 1
+        version_of(self).touch()
 
     # ---- looking at the value --------------------------------------------------------------
 
@@ -444,7 +436,10 @@ def eager(op: Op, args: tuple[Any, ...], attrs: dict[str, Any], modes: Modes) ->
         if promoted is not None:
             return bind(op, promoted, attrs)
     try:
-        out = modes.quiet(op.forward, *values, **attrs)
+        if attrs:
+            out = modes.quiet(op.forward, *values, **attrs)
+        else:
+            out = modes.quiet(op.forward, *values)
     except (ValueError, TypeError, IndexError, OverflowError, np.linalg.LinAlgError) as error:
         raise diagnosis(op, args, attrs, error) from None
     if op.outputs > 1:
@@ -589,13 +584,6 @@ def diagnosis(op: Op, args: tuple[Any, ...], attrs: dict[str, Any], error: Excep
 # ---- views and writes ----------------------------------------------------------------------
 
 
-def version_of(t: Tensor) -> Version:
-    """The version that the tensor shares with its views."""
-    if t._version is None:
-        t._version = Version()
-    return t._version
-
-
 def mark_view(t: Tensor, op: Op, attrs: dict[str, Any], parent: Tensor) -> None:
     """Remember that ``t`` shows (part of) the memory of ``parent``."""
     value, source = t._value, parent._value
@@ -660,7 +648,7 @@ def write(t: Tensor, new: Any) -> Tensor:
     else:
         store(t, new._value)
     version = version_of(t)
-    version.n += 1
+    version.touch()
     t._seen = version.n
     if tracked:
         t._node, t._index, t._requires_grad = new._node, new._index, new._requires_grad
