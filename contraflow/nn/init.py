@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import wraps
 from math import erf, prod, sqrt
 from typing import Any
@@ -25,6 +26,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+skipping: ContextVar[bool] = ContextVar("skipping", default=False)  # see nn.utils.skip_init
+
+
 def initializer(compute: Callable[..., Any]) -> Callable[..., Any]:
     """A function that computes new values, as one that writes them into the tensor."""
 
@@ -35,6 +39,8 @@ def initializer(compute: Callable[..., Any]) -> Callable[..., Any]:
                 lesson(f"init.{compute.__name__} takes a tensor, not {type(tensor).__name__}",
                        fix=f"nn.init.{compute.__name__}(layer.weight)")
             )  # fmt: skip
+        if skipping.get():
+            return tensor
         with no_grad():
             return write(tensor, compute(tensor, *args, **kwargs))
 

@@ -203,9 +203,9 @@ class Module(Stateful):
             for module in owners:
                 for holder in (module._parameters, module._buffers):
                     for name, t in holder.items():
-                        if t is None or is_lazy(t) or id(t) in seen:
+                        if t is None or id(t) in seen:
                             continue
-                        if holder is module._buffers:
+                        if holder is module._buffers and not is_lazy(t):
                             holder[name] = fn(t)
                             continue
                         seen.add(id(t))
