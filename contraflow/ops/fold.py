@@ -88,8 +88,8 @@ def _fold_shape(x: Aval, size: Shape, kernel: Shape, **window: Any) -> Aval:
     return Aval((n, rows // prod(kernel), *size), x.dtype)
 
 
-PLAIN = {"kernel": (2, 2), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-UNEVEN = {"kernel": (2, 3), "stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
+PLAIN: dict[str, Any] = {"kernel": (2, 2), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+UNEVEN: dict[str, Any] = {"kernel": (2, 3), "stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
 
 columns_of: Op = op(
     "im2col", "x",

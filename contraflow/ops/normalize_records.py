@@ -75,8 +75,11 @@ def _column(v: Any) -> Any:
     return v[:, None] if isinstance(v, np.ndarray) and v.ndim else v
 
 
-def _shifted(x: Array, shift: Any) -> Array:
-    return x if not isinstance(shift, np.ndarray) and shift == 0 else x - _column(shift)
+def _shifted(x: Array, shift: Any) -> Any:
+    if not isinstance(shift, np.ndarray) and shift == 0:
+        return x
+    centred: Array = np.subtract(x, _column(shift))
+    return centred
 
 
 # ---- sums and mixtures for each channel ---------------------------------------------------------
@@ -86,8 +89,8 @@ def _channel_dot(a: Array, x: Array, shift: Any) -> Any:
     return _dot(_rows(a), _shifted(_rows(x), shift)).astype(x.dtype, copy=False)
 
 
-def _channel_blend(a: Array, x: Array, shift: Any, p: Any, q: Any, r: Any) -> Array:
-    y = _rows(x) - _column(shift)
+def _channel_blend(a: Array, x: Array, shift: Any, p: Any, q: Any, r: Any) -> Any:
+    y: Array = _rows(x) - _column(shift)
     y *= _column(q)
     y += _rows(a) * _column(p)
     y += _column(r)
@@ -179,8 +182,8 @@ def _batch_norm(
     y *= (weight / np.sqrt(var + rows.dtype.type(eps)))[:, None]
     if bias.any():
         y += bias[:, None]
-    results = (y.reshape(x.shape), mean, var)
-    return tuple(r.astype(x.dtype, copy=False) for r in results)  # type: ignore[return-value]
+    y, mean, var = (r.astype(x.dtype, copy=False) for r in (y.reshape(x.shape), mean, var))
+    return y, mean, var
 
 
 def _batch_norm_in_ops(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> Any:

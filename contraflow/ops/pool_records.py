@@ -21,7 +21,7 @@ import numpy as np
 from contraflow.base.dtypes import int64
 from contraflow.base.errors import ShapeError, lesson
 from contraflow.base.shapes import Shape
-from contraflow.ops.record import Aval, Sample, op
+from contraflow.ops.record import Aval, Op, Sample, op
 from contraflow.ops.rules import rand
 
 __all__: list[str] = []
@@ -121,16 +121,16 @@ def lowest(dtype: Any) -> Any:
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
 
-def _along(combine: np.ufunc, start: Any, x: Array, dim: int, axis: Axis) -> Array:
+def _along(combine: np.ufunc, start: Any, x: Array, dim: int, axis: Axis) -> Any:
     """Combine the elements of each window along one dimension."""
     n, taps = x.ndim, axis.taps
     if axis.out == 1 and len(taps) == axis.size >= MANY:
-        return combine.reduce(x, axis=dim, keepdims=True, dtype=x.dtype)  # type: ignore[no-any-return]
+        return combine.reduce(x, axis=dim, keepdims=True, dtype=x.dtype)
     everywhere = slice(0, axis.out)
     full = [tap for tap in taps if tap.out == everywhere]
     rest = [tap for tap in taps if tap.out != everywhere]
     if len(full) > 1:
-        y = combine(x[at(n, dim, full[0].read)], x[at(n, dim, full[1].read)])
+        y: Array = combine(x[at(n, dim, full[0].read)], x[at(n, dim, full[1].read)])
     elif full:
         y = x[at(n, dim, full[0].read)].copy(order="C")
     else:
@@ -203,7 +203,7 @@ def _max_pool_spread(g: Array, x: Array, y: Array, kernel: Shape, **window: Any)
     return dx
 
 
-def _max_pool_take(v: Array, x: Array, kernel: Shape, **window: Any) -> Array:
+def _max_pool_take(v: Array, x: Array, kernel: Shape, **window: Any) -> Any:
     n = len(kernel)
     place = _winners(x, axes_of(x.shape[x.ndim - n :], kernel, **window))
     lead = x.shape[: x.ndim - n]
@@ -213,9 +213,27 @@ def _max_pool_take(v: Array, x: Array, kernel: Shape, **window: Any) -> Array:
     ).reshape(place.shape)
 
 
-PLAIN = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1), "ceil": False}
-OVER = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "ceil": True}
-LINE = {"kernel": (3,), "stride": (2,), "padding": (1,), "dilation": (1,), "ceil": True}
+PLAIN: dict[str, Any] = {
+    "kernel": (2, 2),
+    "stride": (2, 2),
+    "padding": (0, 0),
+    "dilation": (1, 1),
+    "ceil": False,
+}
+OVER: dict[str, Any] = {
+    "kernel": (3, 2),
+    "stride": (2, 1),
+    "padding": (1, 0),
+    "dilation": (1, 2),
+    "ceil": True,
+}
+LINE: dict[str, Any] = {
+    "kernel": (3,),
+    "stride": (2,),
+    "padding": (1,),
+    "dilation": (1,),
+    "ceil": True,
+}
 
 
 def _window_samples(rng: np.random.Generator) -> list[Sample]:
@@ -240,7 +258,7 @@ def _paired(operands: Any) -> Any:
     return make
 
 
-max_pool = op(
+max_pool: Op = op(
     "max_pool", "x",
     forward=_max_pool, shape=pooled, samples=_window_samples,
     grad=lambda g, x, y, kernel, stride, padding, dilation, ceil: max_pool_spread(
@@ -248,7 +266,7 @@ max_pool = op(
 )  # fmt: skip
 
 # The place of each maximum, counted through the last dimensions.
-max_pool_index = op(
+max_pool_index: Op = op(
     "max_pool_index", "x",
     forward=_max_pool_index,
     shape=lambda x, **window: Aval(pooled(x, **window).shape, int64),
@@ -256,7 +274,7 @@ max_pool_index = op(
 )  # fmt: skip
 
 # Each window's number of g, added at the place of the window's maximum y in x.
-max_pool_spread = op(
+max_pool_spread: Op = op(
     "max_pool_spread", "g x y",
     forward=_max_pool_spread, shape=lambda g, x, y, **window: Aval(x.shape, g.dtype),
     grad={
@@ -268,7 +286,7 @@ max_pool_spread = op(
 )  # fmt: skip
 
 # The number of v at the place of each window's maximum in x.
-max_pool_take = op(
+max_pool_take: Op = op(
     "max_pool_take", "v x",
     forward=_max_pool_take, shape=lambda v, x, **window: Aval(pooled(x, **window).shape, v.dtype),
     grad={
@@ -300,10 +318,10 @@ def _counts(axes: list[Axis], kernel: Shape, stride: Shape, padding: Shape, divi
 
 def _avg_pool(
     x: Array, kernel: Shape, stride: Shape, padding: Shape, ceil: bool, divisor: Any
-) -> Array:
+) -> Any:
     lead = x.ndim - len(kernel)
     axes = axes_of(x.shape[lead:], kernel, stride, padding, ceil)
-    y = x.astype(np.float32) if x.dtype.char == "e" else x
+    y: Array = x.astype(np.float32) if x.dtype.char == "e" else x
     if all(axis.out == 1 and len(axis.taps) == axis.size for axis in axes):
         y = np.add.reduce(y.reshape(*x.shape[:lead], -1), axis=-1) if y.size else y
         y = y.reshape(*x.shape[:lead], *(1,) * len(axes))
@@ -333,13 +351,13 @@ def _spread_along(g: Array, dim: int, axis: Axis) -> Array:
 
 def _avg_pool_spread(
     g: Array, size: Shape, kernel: Shape, stride: Shape, padding: Shape, ceil: bool, divisor: Any
-) -> Array:
+) -> Any:
     lead = g.ndim - len(kernel)
     axes = axes_of(size, kernel, stride, padding, ceil)
     if g.shape[lead:] != tuple(axis.out for axis in axes):
         raise ValueError("the shapes do not fit")
     wide = g.astype(np.float32) if g.dtype.char == "e" else g
-    x = wide / np.asarray(_counts(axes, kernel, stride, padding, divisor), wide.dtype)
+    x: Array = wide / np.asarray(_counts(axes, kernel, stride, padding, divisor), wide.dtype)
     for i, axis in enumerate(axes):
         x = _spread_along(x, lead + i, axis)
     return x.astype(g.dtype, copy=False)
@@ -378,7 +396,7 @@ def _spread_samples(rng: np.random.Generator) -> list[Sample]:
     return [*samples, wrong]
 
 
-avg_pool = op(
+avg_pool: Op = op(
     "avg_pool", "x",
     forward=_avg_pool, shape=pooled, promote="float", samples=_mean_samples,
     grad=lambda g, x_aval, kernel, stride, padding, ceil, divisor: avg_pool_spread(
@@ -386,7 +404,7 @@ avg_pool = op(
         padding=padding, ceil=ceil, divisor=divisor),
 )  # fmt: skip
 
-avg_pool_spread = op(
+avg_pool_spread: Op = op(
     "avg_pool_spread", "g",
     forward=_avg_pool_spread, shape=_spread_shape, promote="float", samples=_spread_samples,
     grad=lambda g, kernel, stride, padding, ceil, divisor: avg_pool(

@@ -11,6 +11,7 @@ Source: Keys, "Cubic convolution interpolation for digital image processing" (19
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -138,24 +139,23 @@ def new_size(way: Way) -> int:
     return len(taps(way, "d")[0])
 
 
-def _product(x: Array, dim: int, way: Way, adjoint: bool) -> Array:
+def _product(x: Array, dim: int, way: Way, adjoint: bool) -> Any:
     weights = matrix(way, x.dtype.char)
     weights = weights.T if adjoint else weights
     if dim == x.ndim - 1:
-        return x @ weights.T
-    inner = int(np.prod(x.shape[dim + 1 :], dtype=int))
-    flat = x.reshape(-1, x.shape[dim], inner) if x.size else np.zeros((0, x.shape[dim], inner))
-    y = np.matmul(weights, flat.astype(x.dtype, copy=False))
+        return np.matmul(x, weights.T)
+    lead, inner = prod(x.shape[:dim]), prod(x.shape[dim + 1 :])
+    y = np.matmul(weights, x.reshape(lead, x.shape[dim], inner))
     return y.reshape(*x.shape[:dim], len(weights), *x.shape[dim + 1 :])
 
 
-def _picked(x: Array, dim: int, way: Way, adjoint: bool) -> Array:
+def _picked(x: Array, dim: int, way: Way, adjoint: bool) -> Any:
     """Tap by tap: for large images, and where 0 times infinity would spread over the row."""
     index, weight = taps(way, x.dtype.char)
     shape = (-1, *(1,) * (x.ndim - dim - 1))
     parts = ((index[:, k], weight[:, k].reshape(shape)) for k in range(index.shape[1]))
     if not adjoint:
-        return sum(x.take(i, axis=dim) * w for i, w in parts)  # type: ignore[return-value]
+        return sum(x.take(i, axis=dim) * w for i, w in parts)
     y = np.zeros((*x.shape[:dim], way[1], *x.shape[dim + 1 :]), x.dtype)
     for i, w in parts:
         np.add.at(np.moveaxis(y, dim, 0), i, np.moveaxis(x * w, dim, 0))

@@ -76,7 +76,8 @@ def read_sizes(
                 lesson("interpolate: recompute_scale_factor means nothing with a size",
                        fix="recompute_scale_factor=None")
             )  # fmt: skip
-        sizes, steps = read_pair(size, n, "interpolate: size"), [None] * n
+        sizes = read_pair(size, n, "interpolate: size")
+        steps: list[float | None] = [None] * n
     else:
         several = isinstance(scale_factor, tuple | list)
         factors = tuple(scale_factor) if several else (scale_factor,) * n
