@@ -47,6 +47,7 @@ parity: $(VENV)/.parity
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(call quietly,$(BIN)/lint-imports --no-logo)
 	echo "The floors are kept."
 

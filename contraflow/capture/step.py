@@ -12,7 +12,8 @@ from contraflow.base.modes import current
 from contraflow.base.tree import flatten, map_tree
 from contraflow.capture.recorder import External, Recorder
 from contraflow.graph import Graph, Value, drop_dead, evaluate, to_text, verify
-from contraflow.tensor.tensor import Tensor, make, set_grad, version_of
+from contraflow.tensor.tape import version_of
+from contraflow.tensor.tensor import Tensor, make, set_grad
 
 __all__ = ["CapturedStep", "capture"]
 

@@ -15,7 +15,7 @@ from contraflow.base.errors import ArgumentError, ShapeError, lesson
 from contraflow.base.shapes import read_dim
 from contraflow.ops.arith import abs, ge, gt, le, minimum, mul, where_op
 from contraflow.ops.blend import clamp_max
-from contraflow.ops.record import Sample, op
+from contraflow.ops.record import Op, Sample, op
 from contraflow.ops.rules import binary, pointwise, rand, same, unary
 from contraflow.ops.transcendental import exp, expm1, log1p, sigmoid, tanh
 from contraflow.ops.view import reshape_to, slice_dims
@@ -35,7 +35,7 @@ relu = op(
     grad=lambda g, y: relu_grad(g, y),
 )  # fmt: skip
 
-relu_grad = op(
+relu_grad: Op = op(
     "relu_grad", "up out",
     forward=lambda up, out: np.where(out <= 0, 0, up),
     definition=lambda up, out: where_op(le(out, 0), 0.0, up),
@@ -183,7 +183,7 @@ silu = op(
     shape=same, promote="float", samples=unary(-4, 4), grad=lambda g, x: g * silu_slope(x),
 )  # fmt: skip
 
-silu_slope = op(
+silu_slope: Op = op(
     "silu_slope", "x",
     forward=_silu_slope,
     definition=lambda x: sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))),
@@ -217,7 +217,7 @@ softplus_op = op(
     grad=lambda g, x, beta, threshold: g * softplus_slope(x, beta=beta, threshold=threshold),
 )  # fmt: skip
 
-softplus_slope = op(
+softplus_slope: Op = op(
     "softplus_slope", "x",
     forward=lambda x, beta, threshold: np.where(x * beta > threshold, 1, _sigmoid(x * beta)),
     definition=lambda x, beta, threshold: where_op(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.dtypes import DType, float32, float64, int64
-from contraflow.ops.record import Aval, Sample, op
+from contraflow.ops.record import Aval, Op, Sample, op
 from contraflow.ops.rules import rand
 
 __all__: list[str] = []
@@ -26,7 +26,7 @@ def _convert(x: Any, dtype: DType) -> Any:
     return np.asarray(x).astype(dtype.np)
 
 
-convert = op(
+convert: Op = op(
     "convert", "x",
     forward=_convert,
     shape=lambda x, dtype: Aval(x.shape, dtype),

@@ -33,7 +33,7 @@ def values(t: Any) -> np.ndarray[Any, Any] | None:
     """The numbers of a tensor, for a check before work starts; None under capture."""
     if current().interpreter is not None or type(t._value) is not np.ndarray:
         return None
-    return t._value  # type: ignore[no-any-return]
+    return t._value
 
 
 def check_tensors(what: str, **operands: Any) -> None:

@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 from contraflow.base.errors import ShapeError, lesson
 from contraflow.base.shapes import Shape
 from contraflow.ops.arith import add_op
-from contraflow.ops.record import Aval, Sample, op
+from contraflow.ops.record import Aval, Op, Sample, op
 from contraflow.ops.reduce import reduce_sum
 from contraflow.ops.rules import rand
 from contraflow.ops.view import reshape_to
@@ -179,7 +179,9 @@ def _conv_input(
                 slice(i * d + max(-lo, 0), i * d + max(-lo, 0) + s * (m - 1) + 1, s)
                 for i, d, s, m, (lo, _) in zip(offset, dilation, stride, out, padding, strict=True)
             )
-            sums[(slice(None), slice(None), *places)] += columns[(slice(None), *offset)]
+            there: Any = (slice(None), slice(None), *places)
+            here: Any = (slice(None), *offset)
+            sums[there] += columns[here]
         x[start : start + step] = sums[(slice(None), slice(None), *inside)].swapaxes(0, 1)
     return x
 
@@ -364,7 +366,7 @@ conv_input = op(
     ],
 )  # fmt: skip
 
-conv_weight = op(
+conv_weight: Op = op(
     "conv_weight", "x dy",
     forward=_conv_weight, shape=_conv_weight_shape, promote="arith",
     grad={

@@ -17,7 +17,7 @@ from contraflow.ops.arith import eq, log, maximum, ne, where
 from contraflow.ops.cast import convert
 from contraflow.ops.checks import REDUCTIONS
 from contraflow.ops.creation import iota
-from contraflow.ops.record import OPS, Aval, Sample, op
+from contraflow.ops.record import OPS, Aval, Op, Sample, op
 from contraflow.ops.reduce import reduce_max, reduce_sum, sum
 from contraflow.ops.rules import rand
 from contraflow.ops.transcendental import exp
@@ -261,7 +261,7 @@ def _grad_x(g: Any, grad: Any, x: Any, target: Any, dim: int, ignore_index: int,
     return centred * along(_share(x, target, ignore_index, reduction) * grad, dim)
 
 
-cross_entropy_grad = op(
+cross_entropy_grad: Op = op(
     "cross_entropy_grad", "grad x target",
     forward=_grad_forward, shape=lambda grad, x, target, **_: x,
     definition=_grad_definition, samples=_grad_samples,

@@ -18,7 +18,7 @@ from contraflow.base.shapes import Shape, broadcast, read_dim
 from contraflow.ops.arith import eq, where
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
-from contraflow.ops.record import Aval, Sample, op
+from contraflow.ops.record import Aval, Op, Sample, op
 from contraflow.ops.rules import rand
 from contraflow.ops.view import expand, permute_dims, reshape_to, slice_dims, zeros_of
 
@@ -175,13 +175,13 @@ select_op = op(
     grad={"x": lambda g, x_aval, index, dim: index_add_op(zeros_of(x_aval), index, g, dim=dim)},
 )  # fmt: skip
 
-index_add_op = op(
+index_add_op: Op = op(
     "index_add", "x index src",
     forward=_index_add, shape=_put_shape, samples=_put_samples(repeats=True),
     grad={"x": lambda g: g, "src": lambda g, index, dim: select_op(g, index, dim=dim)},
 )  # fmt: skip
 
-index_copy_op = op(
+index_copy_op: Op = op(
     "index_copy", "x index src",
     forward=_index_copy, shape=_put_shape, samples=_put_samples(repeats=False),
     grad={
@@ -330,14 +330,14 @@ gather_op = op(
     grad={"x": lambda g, x_aval, index, dim: scatter_add_op(zeros_of(x_aval), index, g, dim=dim)},
 )  # fmt: skip
 
-scatter_add_op = op(
+scatter_add_op: Op = op(
     "scatter_add", "x index src",
     forward=lambda x, index, src, dim: _scatter_at(np.add, x, index, src, dim),
     shape=_scatter_shape, samples=_scatter_samples(repeats=True),
     grad={"x": lambda g: g, "src": lambda g, index, dim: gather_op(g, index, dim=dim)},
 )  # fmt: skip
 
-scatter_op = op(
+scatter_op: Op = op(
     "scatter", "x index src",
     forward=lambda x, index, src, dim: _scatter_at(None, x, index, src, dim),
     shape=_scatter_shape, samples=_scatter_samples(repeats=False),

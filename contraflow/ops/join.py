@@ -398,7 +398,7 @@ def _read_widths(x: Any, pad: Any, mode: str) -> tuple[tuple[int, int], ...]:
             )
         )
     pairs = list(zip(flat[::2], flat[1::2], strict=True))[::-1]
-    widths = ((0, 0),) * (x.ndim - len(pairs)) + tuple(pairs)
+    widths: tuple[tuple[int, int], ...] = ((0, 0),) * (x.ndim - len(pairs)) + tuple(pairs)
     for d, (low, high) in enumerate(widths):
         size = x.shape[d]
         most = {"reflect": size - 1, "circular": size}.get(mode, max(low, high))

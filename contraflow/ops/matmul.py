@@ -10,7 +10,7 @@ from contraflow.base.errors import DTypeError, ShapeError, lesson
 from contraflow.base.shapes import broadcast
 from contraflow.ops.arith import add_op
 from contraflow.ops.checks import check_tensors
-from contraflow.ops.record import Aval, Operand, Sample, op
+from contraflow.ops.record import Aval, Op, Operand, Sample, op
 from contraflow.ops.reduce import reduce_sum
 from contraflow.ops.rules import rand
 from contraflow.ops.view import permute_dims, reshape_to
@@ -53,7 +53,7 @@ def _shape(a: Aval, b: Aval) -> Aval:
 
 
 # Both operands have at least 2 dimensions; leading dimensions broadcast.
-matrix_product = op(
+matrix_product: Op = op(
     "matmul", "a b",
     forward=np.matmul, shape=_shape, promote="arith",
     grad={
@@ -250,7 +250,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """
     if not (isinstance(input, Operand) and isinstance(weight, Operand)):
         check_tensors("linear", input=input, weight=weight)
-    x, w = input._value, weight._value  # type: ignore[attr-defined]
+    x, w = input._value, weight._value
     if len(w.shape) == 1:  # a vector of weights gives one number for each sample
         y = matmul(input, weight)
         return y if bias is None else y + bias

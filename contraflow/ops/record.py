@@ -190,6 +190,22 @@ class Op:
 
     name: str
     operands: tuple[str, ...]
+    arity: int
+    variadic: bool
+    outputs: int
+    forward: Callable[..., Any]
+    shape: Callable[..., Any]
+    definition: Callable[..., Any] | None
+    samples: Callable[[np.random.Generator], list[Sample]] | None
+    promote: str | None
+    promote_from: int
+    kinds: str
+    view: bool
+    random: bool
+    differentiable: bool
+    joint: GradRule | None  # one rule for all operands ...
+    rules: dict[str, GradRule]  # ... or one for each
+    _plans: dict[tuple[int, int], Plan]
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
         if len(args) != self.arity and not self.variadic:

@@ -66,15 +66,14 @@ def reduction_samples(rng: np.random.Generator) -> list[Sample]:
 # ---- sums --------------------------------------------------------------------------------------
 
 SMALL = 8192  # up to here one NumPy call is exact enough, and the fastest
+add_up: Any = np.add.reduce  # NumPy's stubs know keepdims only as a literal
 FOLD = 64  # so many rows are added one by one; more are added in a tree
 
 
 def total(x: Array, dims: Shape, keepdim: bool) -> Any:
     """The sum, in x's dtype, with an error like that of adding pairwise."""
-    if x.size <= SMALL and x.dtype.char != "e":
-        return np.add.reduce(x, axis=dims, keepdims=keepdim, dtype=x.dtype)
-    if x.dtype.kind != "f":
-        return np.add.reduce(x, axis=dims, keepdims=keepdim, dtype=x.dtype)
+    if x.dtype.kind != "f" or (x.size <= SMALL and x.dtype.char != "e"):
+        return add_up(x, axis=dims, keepdims=keepdim, dtype=x.dtype)
     wide = x.astype(np.float32) if x.dtype.char == "e" else x
     y = _tree_sum(wide, dims).astype(x.dtype, copy=False)
     return y.reshape(kept(x.shape, dims)) if keepdim else y
@@ -100,7 +99,7 @@ def _folded(x: Array, d: int) -> Array:
     n, (before, after) = x.shape[d], (x.shape[:d], x.shape[d + 1 :])
     whole, rest = divmod(n, FOLD)
     head, tail = np.split(x, [whole * FOLD], axis=d)
-    y = np.add.reduce(head.reshape(*before, FOLD, whole, *after), axis=d)
+    y: Array = np.add.reduce(head.reshape(*before, FOLD, whole, *after), axis=d)
     if rest:
         tail = np.add.reduce(tail, axis=d, keepdims=True)
         y = np.concatenate([y, tail], axis=d)

@@ -22,6 +22,6 @@ def named(name: str, fields: str = "values indices") -> Any:
     values=1.5,
     indices=0)
     """
-    cls = namedtuple(name, fields)
+    cls = namedtuple(name, fields)  # type: ignore[misc]  # the name is data here
     cls.__repr__ = _show  # type: ignore[method-assign]
     return cls

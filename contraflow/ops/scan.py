@@ -17,7 +17,7 @@ from contraflow.ops.arith import eq, ne, sub_op, where_op
 from contraflow.ops.cast import convert
 from contraflow.ops.checks import check_tensors
 from contraflow.ops.index import gather_op
-from contraflow.ops.record import OPS, Aval, Sample, op
+from contraflow.ops.record import OPS, Aval, Op, Sample, op
 from contraflow.ops.results import named
 from contraflow.ops.rules import rand, same
 from contraflow.ops.transcendental import exp
@@ -64,7 +64,7 @@ def _samples(rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-cumsum_op = op(
+cumsum_op: Op = op(
     "cumsum", "x",
     forward=lambda x, dim, reverse: _accumulate(np.add, x, dim, reverse),
     shape=same, samples=_samples,

@@ -55,7 +55,7 @@ def reshape(x: Any, *shape: Any) -> Any:
             [3, 4, 5]])
     """
     sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], Iterable) else shape
-    return reshape_to(x, shape=resolve_size(sizes, prod(x.shape)))
+    return reshape_to(x, shape=resolve_size(tuple(sizes), prod(x.shape)))
 
 
 def reshape_as(x: Any, other: Any) -> Any:

@@ -258,7 +258,7 @@ def _norm(x: Array, p: float, dims: Shape, keepdim: bool) -> Any:
     wide = x.astype(np.float32) if x.dtype.char == "e" else x
     size = np.abs(wide)
     if p in (inf, -inf):
-        extremum = np.maximum if p > 0 else np.minimum
+        extremum: Any = np.maximum if p > 0 else np.minimum
         return extremum.reduce(size, axis=dims, keepdims=keepdim).astype(x.dtype)
     if p == 0:
         y = total((size != 0).astype(wide.dtype), dims, keepdim)

@@ -10,7 +10,7 @@ import numpy as np
 
 from contraflow.ops.arith import eq, gt, le, log, lt, maximum, mul, reciprocal, rsqrt, where_op
 from contraflow.ops.blend import clamp
-from contraflow.ops.record import Sample, op
+from contraflow.ops.record import Op, Sample, op
 from contraflow.ops.rules import binary, pointwise, rand, same, unary
 
 __all__ = [
@@ -68,7 +68,7 @@ sin = op(
     grad=lambda g, x: g * cos(x),
 )  # fmt: skip
 
-cos = op(
+cos: Op = op(
     "cos", "x",
     forward=np.cos, shape=same, promote="float", samples=unary(-3, 3),
     grad=lambda g, x: -g * sin(x),
@@ -168,7 +168,7 @@ sinh = op(
     grad=lambda g, x: g * cosh(x),
 )  # fmt: skip
 
-cosh = op(
+cosh: Op = op(
     "cosh", "x",
     forward=np.cosh, shape=same, promote="float", samples=unary(-2, 2),
     grad=lambda g, x: g * sinh(x),
@@ -181,7 +181,7 @@ tanh = op(
 )  # fmt: skip
 
 # The backward of tanh in one pass: up is the gradient that arrives, out the value of tanh.
-tanh_grad = op(
+tanh_grad: Op = op(
     "tanh_grad", "up out",
     forward=lambda up, out: up * (1 - out * out),
     definition=lambda up, out: up * (1.0 - out * out),
@@ -220,7 +220,7 @@ sigmoid = op(
     grad=lambda g, y: sigmoid_grad(g, y),
 )  # fmt: skip
 
-sigmoid_grad = op(
+sigmoid_grad: Op = op(
     "sigmoid_grad", "up out",
     forward=lambda up, out: up * (out * (1 - out)),
     definition=lambda up, out: up * (out * (1.0 - out)),

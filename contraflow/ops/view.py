@@ -10,7 +10,7 @@ import numpy as np
 from contraflow.base.dtypes import int64
 from contraflow.base.errors import ArgumentError, ShapeError, lesson
 from contraflow.base.shapes import Shape, broadcast
-from contraflow.ops.record import OPS, Aval, Sample, op
+from contraflow.ops.record import OPS, Aval, Op, Sample, op
 from contraflow.ops.rules import rand, same, unary
 
 __all__: list[str] = []
@@ -34,7 +34,7 @@ def _reshape_shape(x: Aval, shape: Shape) -> Aval:
     return Aval(shape, x.dtype)
 
 
-reshape_to = op(
+reshape_to: Op = op(
     "reshape", "x",
     forward=lambda x, shape: x.reshape(shape),
     shape=_reshape_shape,
@@ -54,7 +54,7 @@ def _inverse(dims: Shape) -> Shape:
     return tuple(int(i) for i in np.argsort(dims))
 
 
-permute_dims = op(
+permute_dims: Op = op(
     "permute", "x",
     forward=lambda x, dims: x.transpose(dims),
     shape=lambda x, dims: Aval(tuple(x.shape[d] for d in dims), x.dtype),
@@ -220,7 +220,7 @@ sliding_windows = op(
     ],
 )  # fmt: skip
 
-flip_dims = op(
+flip_dims: Op = op(
     "flip", "x",
     forward=lambda x, dims: np.ascontiguousarray(np.flip(x, dims)),
     shape=same,
@@ -247,7 +247,7 @@ def _view_of(g: Any, view: str, attrs: tuple[tuple[str, Any], ...]) -> Any:
     return OPS[view](g, **dict(attrs))
 
 
-view_put = op(
+view_put: Op = op(
     "view_put", "x new",  # x with the part that `view` shows replaced by `new`
     forward=_view_put,
     shape=lambda x, new, view, attrs: x,

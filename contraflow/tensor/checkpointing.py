@@ -24,6 +24,9 @@ class CheckpointNode(tape.Node):
 
     function: Callable[..., Any]
     args: Any
+    kwargs: dict[str, Any]
+    rng: Any
+    versions: list[int]
     inputs: list[Any]
     parameters: list[Any]
 

@@ -171,7 +171,7 @@ def retain_grad(self: Tensor) -> None:
                 "x.requires_grad_()",
             )
         )
-    if self._node is None or getattr(self, "retains_grad", False):
+    if self._node is None or self.retains_grad:
         return
     self.retains_grad = True
     reference = weakref.ref(self)

@@ -89,8 +89,9 @@ def read_slice(item: slice, size: int) -> tuple[int, int, int]:
         raise IndexOutOfRange(
             lesson(f"the step of a slice must be positive, received {step}", fix="x.flip(dim)")
         )
-    plain = slice(*(None if b is None else as_int(b) for b in (item.start, item.stop)), step)
-    start, stop, step = plain.indices(size)
+    first = None if item.start is None else as_int(item.start)
+    last = None if item.stop is None else as_int(item.stop)
+    start, stop, step = slice(first, last, step).indices(size)
     return start, max(stop, start), step
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from contraflow.ops import arith, families, logic, rounding, special
 from contraflow.ops.arith import add_op, div_op, mul, neg, pow, sub_op
 from contraflow.ops.matmul import matmul
+from contraflow.ops.record import bind
 from contraflow.tensor import convert, indexing, sampling, tape, unique
 from contraflow.tensor.gradients import register_hook, retain_grad
 from contraflow.tensor.printing import tensor_repr
-from contraflow.tensor.tensor import Tensor, bind, make, set_grad, write
+from contraflow.tensor.tensor import Tensor, make, set_grad, write
 
 __all__: list[str] = []
 
@@ -67,7 +68,7 @@ def method_of(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-OPERATORS = {
+OPERATORS: dict[str, Any] = {
     "add": add_op, "sub": sub_op, "mul": mul, "truediv": div_op, "pow": pow, "matmul": matmul,
     "floordiv": rounding.floor_divide, "mod": rounding.remainder, "and": logic.bitwise_and,
     "or": logic.bitwise_or, "xor": logic.bitwise_xor, "lshift": logic.bitwise_left_shift,
@@ -99,6 +100,13 @@ def attach_operators() -> None:
         "__format__": tensor_format,
         "register_hook": register_hook,
         "retain_grad": retain_grad,
+        "__getitem__": indexing.getitem,
+        "__setitem__": indexing.setitem,
+        "nonzero": indexing.nonzero,
+        "argwhere": indexing.argwhere,
+        "masked_select": indexing.masked_select,
+        "index_put": indexing.index_put,
+        "index_put_": in_place(indexing.index_put),
     }
     for name, function in extra.items():
         setattr(Tensor, name, function)
@@ -129,10 +137,4 @@ for _name, _method in convert.METHODS.items():
     setattr(Tensor, _name, _method)
 for _name, _getter in convert.PROPERTIES.items():
     setattr(Tensor, _name, property(_getter))
-Tensor.__getitem__ = indexing.getitem  # type: ignore[attr-defined]
-Tensor.__setitem__ = indexing.setitem  # type: ignore[attr-defined]
-Tensor.nonzero, Tensor.argwhere = indexing.nonzero, indexing.argwhere  # type: ignore[attr-defined]
-Tensor.masked_select = indexing.masked_select  # type: ignore[attr-defined]
-Tensor.index_put = indexing.index_put  # type: ignore[attr-defined]
-Tensor.index_put_ = in_place(indexing.index_put)  # type: ignore[attr-defined]
 tape.install(make, set_grad, write)

@@ -19,7 +19,7 @@ from contraflow.base.source import user_line
 from contraflow.ops.accumulate import add_grads, sum_to
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
-from contraflow.ops.record import Aval, Op, Operand
+from contraflow.ops.record import Aval, Op, Operand, Plan
 
 __all__ = ["Edge", "Node", "OpNode", "backward", "grad", "record", "unused_error"]
 
@@ -94,7 +94,11 @@ class OpNode(Node):
     __slots__ = ("args", "attrs", "op", "plan", "y", "y_versions")
 
     op: Op
+    attrs: dict[str, Any]
+    plan: Plan
     args: Sequence[Any] | None
+    y: tuple[Any, ...] | None
+    y_versions: tuple[Version, ...]
 
     def name(self) -> str:
         camel = "".join(part.capitalize() for part in self.op.name.split("_"))
@@ -228,7 +232,9 @@ def record(
     node.seq = next(_clock)
     node.op, node.attrs, node.plan = op, attrs, plan
     node.edges, node.forms = edges, forms
-    node.hooks = node.line = node.y = None
+    node.hooks = None
+    node.line = None
+    node.y = None
     node.args = plan.pick(args)
     if op.outputs == 1:
         (out,) = outs
@@ -437,7 +443,7 @@ def start(roots: Sequence[Any], gradients: Sequence[Any], walk: Walk) -> list[No
                     lesson(
                         "backward: the gradient must have the tensor's shape",
                         [("tensor", root), ("gradient", g)],
-                    )  # type: ignore[attr-defined]
+                    )
                 )
             if g._value.dtype != root._value.dtype:  # type: ignore[attr-defined]
                 g = g.to(root.dtype)  # type: ignore[attr-defined]

@@ -25,11 +25,12 @@ from contraflow.base.errors import (
     show,
 )  # fmt: skip
 from contraflow.base.modes import Modes, current
-from contraflow.base.shapes import Shape, broadcast
+from contraflow.base.shapes import broadcast
 from contraflow.ops.cast import convert
-from contraflow.ops.record import Aval, Op, Operand, bind, set_eager
+from contraflow.ops.record import Aval, Op, bind, set_eager
 from contraflow.ops.view import alias, expand, view_put
 from contraflow.tensor import tape
+from contraflow.tensor.declared import Declared
 from contraflow.tensor.tape import Version, version_of
 
 __all__ = ["Tensor", "as_value", "describe", "make", "write"]
@@ -40,7 +41,7 @@ NUMBERS = frozenset((bool, int, float))
 _new = object.__new__
 
 
-class Tensor(Operand):
+class Tensor(Declared):
     """An n-dimensional array that remembers how it was computed.
 
     Made by ``cf.tensor``, ``cf.zeros``, ``cf.randn``, ...
@@ -71,6 +72,7 @@ class Tensor(Operand):
     _seen: int
     _version: Version | None
     _hooks: dict[int, Callable[[Any], Any]] | None
+    retains_grad: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise DTypeError(
@@ -80,7 +82,7 @@ class Tensor(Operand):
     # ---- what it is ------------------------------------------------------------------------
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Size:
         return Size(self._value.shape)
 
     @property
@@ -294,7 +296,7 @@ class Tensor(Operand):
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._node is not None:
             raise GradError(lesson("only leaves can be deep-copied", fix="x.detach().clone()"))
-        copy = make(np.array(look(self, "copy.deepcopy")), type(self))
+        copy: Tensor = make(np.array(look(self, "copy.deepcopy")), type(self))
         copy._requires_grad = self._requires_grad
         if self._grad is not None:
             copy._grad = self._grad.__deepcopy__(memo)
