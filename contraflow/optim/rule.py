@@ -14,7 +14,7 @@ for what a compiled step may fix (flags, and whether a state exists).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -127,6 +127,8 @@ class Rule:
         numbers: the states that are one number, kept as 0-d float64.
         fixed: hyperparameters that a compiled step fixes: sizes and counts.
         absent: what a state is when a state dict (PyTorch's, say) does not have it.
+        layerwise: the formula looks at a parameter as a whole (its norm, its rows); otherwise
+            each weight is updated by itself, and small parameters can be updated together.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Rule:
     numbers: tuple[str, ...] = ("step",)
     fixed: tuple[str, ...] = ()
     absent: Mapping[str, float] = field(default_factory=dict)
+    layerwise: bool = False
 
 
 def zeros(p: Any) -> Any:
@@ -182,7 +185,9 @@ class Hyper:
     """The hyperparameters of a group, each read once a step: ``h.lr``, ``h.betas``."""
 
     def __init__(self, group: Mapping[str, Any], fixed: tuple[str, ...]) -> None:
-        self.__dict__.update({key: group[key] for key in fixed}, _group=group)
+        self.__dict__.update(
+            {key: group[key] for key in fixed}, maximize=group.get("maximize", False), _group=group
+        )
 
     def __getattr__(self, key: str) -> Any:
         value = self.__dict__[key] = live(self._group, key)
@@ -215,33 +220,110 @@ def begin(state: dict[str, Any], makers: Mapping[str, Make], p: Any) -> dict[str
     return state
 
 
-def advance(
-    rule: Rule, group: Mapping[str, Any], work: list[tuple[Any, Any, dict[str, Any]]]
-) -> None:
+Work = list[tuple[Any, Any, dict[str, Any]]]  # parameters with their gradients and states
+
+
+def advance(rule: Rule, group: Mapping[str, Any], work: Work) -> None:
     """Apply a rule to parameters with their gradients and states, writing in place."""
     modes = current()
     if modes.interpreter is None:
-        modes.quiet(_apply, rule, group, work, array_of, float_of, put)
-    else:
-        _apply(rule, group, work, itself, itself, write)
+        modes.quiet(_advance_arrays, rule, group, work)
+        return
+    h = Hyper(group, rule.fixed)
+    for item in work:
+        _apply(rule, h, *item, itself, itself, write)
+
+
+def _advance_arrays(rule: Rule, group: Mapping[str, Any], work: Work) -> None:
+    h = Hyper(group, rule.fixed)
+    for bundle in [[item] for item in work] if rule.layerwise else bundles(rule, work):
+        if len(bundle) == 1:
+            _apply(rule, h, *bundle[0], array_of, float_of, put)
+        else:
+            _apply_together(rule, h, bundle)
 
 
 def _apply(
-    rule: Rule, group: Mapping[str, Any], work: list[tuple[Any, Any, dict[str, Any]]],
-    value_of: Make, number_of: Make, assign: Callable[[Any, Any], Any],
+    rule: Rule, h: Any, p: Any, grad: Any, state: dict[str, Any], value_of: Make,
+    number_of: Make, assign: Callable[[Any, Any], Any],
 ) -> None:  # fmt: skip
-    h = Hyper(group, rule.fixed)
-    update, numbers, ascend = rule.update, rule.numbers, group.get("maximize", False)
-    for p, grad, state in work:
-        s = {k: number_of(v) if k in numbers else value_of(v) for k, v in state.items()}
-        g = -value_of(grad) if ascend else value_of(grad)
-        t = s["step"] + 1 if "step" in s else None
-        new, changed = update(value_of(p), g, SimpleNamespace(**s), h, t)
-        if t is not None:
-            assign(state["step"], t)
-        for name, value in changed.items():
-            assign(state[name], value)
-        assign(p, new)
+    s = {k: number_of(v) if k in rule.numbers else value_of(v) for k, v in state.items()}
+    g = -value_of(grad) if h.maximize else value_of(grad)
+    t = s["step"] + 1 if "step" in s else None
+    new, changed = rule.update(value_of(p), g, SimpleNamespace(**s), h, t)
+    if t is not None:
+        assign(state["step"], t)
+    for name, value in changed.items():
+        assign(state[name], value)
+    assign(p, new)
+
+
+# ---- small parameters, together ---------------------------------------------------------------
+#
+# A NumPy call costs as much as the arithmetic of some thousand elements, and a formula is a dozen
+# calls. So parameters of up to SMALL elements are laid end to end, as long as they fit into the
+# cache, and updated by one pass of the formula. The bits are the same: each weight is by itself.
+
+SMALL, BUNDLE = 4096, 16384
+
+
+def bundles(rule: Rule, work: Work) -> list[Work]:
+    """The work in bundles that one pass can update: of one dtype, with equal numbers as states."""
+    done: list[Work] = []
+    filling: dict[Any, tuple[Work, int]] = {}
+    numbers = rule.numbers
+    for item in work:
+        value, state = item[0]._value, item[2]
+        size = value.size
+        if size > SMALL:
+            done.append([item])
+            continue
+        key = (
+            value.dtype,
+            *[(k, v._value.item() if k in numbers else None) for k, v in state.items()],
+        )
+        bundle, filled = filling.get(key, (None, 0))
+        if bundle is None or filled + size > BUNDLE:
+            bundle, filled = [], 0
+            done.append(bundle)
+        bundle.append(item)
+        filling[key] = bundle, filled + size
+    return done
+
+
+def _apply_together(rule: Rule, h: Any, bundle: Work) -> None:
+    params, grads, states = zip(*bundle, strict=True)
+    first, numbers = states[0], rule.numbers
+    s = {k: float_of(v) if k in numbers else flat([x[k] for x in states])
+         for k, v in first.items()}  # fmt: skip
+    g = -flat(grads) if h.maximize else flat(grads)
+    t = s["step"] + 1 if "step" in s else None
+    new, changed = rule.update(flat(params), g, SimpleNamespace(**s), h, t)
+    if t is not None:
+        changed["step"] = t
+    for name, value in changed.items():
+        targets = [state[name] for state in states]
+        if name in numbers:
+            for target in targets:
+                put(target, value)
+        else:
+            spread(targets, value)
+    spread(params, new)
+
+
+def flat(tensors: Sequence[Any]) -> Any:
+    """The elements of all tensors, end to end in one array."""
+    return np.concatenate([t._value for t in tensors], axis=None)
+
+
+def spread(tensors: Sequence[Any], values: Any) -> None:
+    """Put an array made as ``flat`` does back into the tensors."""
+    start = 0
+    for t in tensors:
+        value = t._value
+        stop = start + value.size
+        put(t, values[start:stop].reshape(value.shape))
+        start = stop
 
 
 def itself(t: Any) -> Any:

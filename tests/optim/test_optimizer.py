@@ -18,7 +18,7 @@ def leaf(*shape):
 
 
 MISTAKES = {
-    "nothing": (lambda: [], cf.ArgumentError, "empty list", "model.parameters()"),
+    "nothing": (list, cf.ArgumentError, "empty list", "model.parameters()"),
     "a used-up generator": (lambda: iter(()), cf.ArgumentError, "empty list", "generator"),
     "one tensor": (lambda: leaf(2), cf.DTypeError, "not one tensor", "cf.optim.SGD([p]"),
     "a model": (lambda: cf.nn.Linear(2, 1), cf.DTypeError, "not a Linear", "model.parameters"),

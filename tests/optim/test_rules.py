@@ -169,6 +169,29 @@ def test_two_groups_are_two_optimisers(name, options):
 
 
 @every_case
+def test_together_or_alone_the_bits_are_the_same(name, options):
+    """Small parameters are updated in one pass; some are too large for it, some have skipped steps,
+    one has another dtype, one has nothing in it."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 5), (70, 70), (2, 2), (4, 1), (0, 3), (60, 60), (60, 61), (61, 60), (60, 60)]
+    starts = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    starts[3] = starts[3].astype(np.float64)
+    params, twin = ([cf.tensor(s, requires_grad=True) for s in starts] for _ in range(2))
+    together = RULES[name](params, **options)
+    alone = [RULES[name]([p], **options) for p in twin]
+    for step in range(4):
+        for i, (p, q) in enumerate(zip(params, twin, strict=True)):
+            g = None if step == i == 2 else rng.normal(size=p.shape).astype(p.dtype.np)
+            p.grad, q.grad = (None, None) if g is None else (cf.tensor(g), cf.tensor(g))
+        together.step()
+        for optimizer in alone:
+            optimizer.step()
+    same_bits(params, twin)
+    for p, q, optimizer in zip(params, twin, alone, strict=True):
+        same_bits(together.state[p].values(), optimizer.state[q].values())
+
+
+@every_case
 def test_a_step_is_in_place_and_seen_by_views(name, options):
     params = start()
     memory = [p.detach().numpy() for p in params]

@@ -64,7 +64,7 @@ class LAMB(RuleOptimizer):
     tensor([ 2.6464, -3.6464], requires_grad=True)
     """
 
-    rule = Rule("LAMB", "You et al., ICLR 2020, algorithm 2", lamb, moment_state)
+    rule = Rule("LAMB", "You et al., ICLR 2020, algorithm 2", lamb, moment_state, layerwise=True)
 
     def __init__(
         self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
@@ -150,6 +150,7 @@ class Adafactor(RuleOptimizer):
             ),
             "d": Domain("a number >= 1", lambda x: real(x) and x >= 1, 1.0),
         },
+        layerwise=True,
     )  # fmt: skip
 
     def __init__(
@@ -237,7 +238,7 @@ class Muon(RuleOptimizer):
             "adjust_lr_fn": one_of(None, "original", "match_rms_adamw"),
             "eps": positive,
         },
-        fixed=("ns_steps",),
+        fixed=("ns_steps",), layerwise=True,
     )  # fmt: skip
 
     def __init__(
