@@ -94,18 +94,21 @@ class _BatchNorm(_Norm):
     def forward(self, input: Any) -> Any:
         self._check_input_dim(input)
         momentum: Any = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # the plain mean of all batches so far
-                momentum = 1.0 / convert(self.num_batches_tracked, dtype=self.running_mean.dtype)
+        seen = self.num_batches_tracked
+        counts = self.training and self.track_running_stats and seen is not None
+        if counts and self.momentum is None:  # the plain mean of all batches so far
+            momentum = 1.0 / (convert(seen, dtype=self.running_mean.dtype) + 1.0)
         by_batch = self.training or (self.running_mean is None and self.running_var is None)
         follows = not self.training or self.track_running_stats
-        return F.batch_norm(
+        y = F.batch_norm(
             input,
             self.running_mean if follows else None,
             self.running_var if follows else None,
             self.weight, self.bias, by_batch, momentum, self.eps,
         )  # fmt: skip
+        if counts:  # last, because a batch that is refused does not count
+            seen.add_(1)
+        return y
 
 
 class BatchNorm1d(_BatchNorm):
