@@ -15,7 +15,7 @@ from importlib import import_module as _import_module
 from math import e, inf, nan, pi
 from sys import modules as _modules
 
-from contraflow import autograd, func, nn, optim
+from contraflow import autograd, func, linalg, nn, optim
 from contraflow.base.dtypes import DType as dtype
 from contraflow.base.dtypes import bool_ as bool
 from contraflow.base.dtypes import (
@@ -48,6 +48,7 @@ from contraflow.base.errors import (
 from contraflow.ops.activation import *
 from contraflow.ops.arith import *
 from contraflow.ops.blend import *
+from contraflow.ops.decompose import *
 from contraflow.ops.einsum import *
 from contraflow.ops.extrema import *
 from contraflow.ops.index import *

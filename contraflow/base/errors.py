@@ -24,6 +24,7 @@ __all__ = [
     "FileError",
     "GradError",
     "IndexOutOfRange",
+    "LinAlgError",
     "NonFiniteError",
     "ShapeError",
     "StateError",
@@ -62,6 +63,10 @@ class GradError(ContraflowError):
 
 class NonFiniteError(ContraflowError, ArithmeticError):
     """A loss that became NaN or infinite while training."""
+
+
+class LinAlgError(ContraflowError, ArithmeticError, ValueError):
+    """A matrix that has no inverse or decomposition of the wanted kind."""
 
 
 class CaptureError(ContraflowError):

@@ -16,6 +16,7 @@ from contraflow.ops import (
     conv_records,
     creation,
     cross_entropy,
+    decompose,
     einsum,
     extrema,
     fold,
@@ -23,6 +24,7 @@ from contraflow.ops import (
     gelu,
     index,
     join,
+    linalg,
     logic,
     matmul,
     normalize_records,
@@ -48,8 +50,9 @@ from contraflow.ops import (
 __all__ = ["ALL"]
 
 ALL = (
-    accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy, einsum,
-    extrema, fold, fused_loss, gelu, index, join, logic, matmul, normalize_records, poisson,
+    accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy,
+    decompose, einsum,
+    extrema, fold, fused_loss, gelu, index, join, linalg, logic, matmul, normalize_records, poisson,
     pool_records, products, quantile, random, reduce, repeats, resample, rounding, scan, shape,
     softmax, sort, special, statistics, transcendental, view,
 )  # fmt: skip
