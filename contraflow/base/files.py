@@ -16,12 +16,12 @@ from typing import IO, Any
 
 from contraflow.base.errors import FileError, lesson
 
-__all__ = ["damaged", "opened", "write_atomically"]
+__all__ = ["damaged", "distrusted", "opened", "write_atomically"]
 
 # What readers of damaged data raise.
 DAMAGE = (
     ArithmeticError, EOFError, KeyError, MemoryError, NotImplementedError, OSError, RuntimeError,
-    SyntaxError, ValueError, zipfile.BadZipFile, zlib.error,
+    SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 ORPHAN_AGE = 3600.0  # seconds: a temporary file this old was left by a process that was killed
 
@@ -46,13 +46,19 @@ def opened(path: Any) -> Iterator[tuple[IO[bytes], int]]:
     if not stat.S_ISREG(about.st_mode):
         os.close(descriptor)
         raise damaged(path, "it is not an ordinary file", "check the path")
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            yield file, about.st_size
-        except FileError:
-            raise
-        except DAMAGE as error:
-            raise damaged(path, str(error) or type(error).__name__) from None
+    with os.fdopen(descriptor, "rb") as file, distrusted(path):
+        yield file, about.st_size
+
+
+@contextmanager
+def distrusted(path: Any) -> Iterator[None]:
+    """Whatever goes wrong with the data inside is a FileError."""
+    try:
+        yield
+    except FileError:
+        raise
+    except DAMAGE as error:
+        raise damaged(path, str(error) or type(error).__name__) from None
 
 
 def write_atomically(path: Any, data: bytes) -> None:
@@ -62,29 +68,45 @@ def write_atomically(path: Any, data: bytes) -> None:
     killed process left there under such a name is removed after an hour.
 
     Raises:
-        FileError: if the folder does not exist, cannot be written or is full, or the path is a
-            symbolic link. The old file is untouched then.
+        FileError: if the folder does not exist, cannot be written or is full, or the path is that
+            of a link, a folder, a pipe or a device. The old file is untouched then.
     """
     target = Path(path)
-    if target.is_symlink():
-        raise unwritable(target, "the path is a symbolic link", "the path of the file itself")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(6)}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
+        old = mode_of(target)
         with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
+            if old is not None:
+                os.chmod(temporary, stat.S_IMODE(old))  # who could not read it still cannot
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
+    except FileError:
+        raise
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise unwritable(target, why, "a file name in a folder that exists") from None
+        fix = "a path in a folder that exists, may be written and has room"
+        raise unwritable(target, why, fix) from None
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             temporary.unlink()
     with contextlib.suppress(OSError):
         sync_folder(target.parent)
         remove_orphans(target)
+
+
+def mode_of(target: Path) -> int | None:
+    """The mode of the file that will be replaced, None if there is none yet."""
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        what = "a symbolic link" if stat.S_ISLNK(mode) else "not an ordinary file"
+        raise unwritable(target, f"the path is {what}", "the path of the file itself")
+    return mode
 
 
 def unwritable(target: Path, why: str, fix: str) -> FileError:

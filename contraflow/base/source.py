@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
@@ -12,13 +13,14 @@ __all__ = ["name_in_caller", "user_frame", "user_line"]
 
 # os.path, because pathlib alone would be a tenth of the import of contraflow
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
+INSIDE = (PACKAGE, contextlib.__file__)  # a context manager of ours is entered through contextlib
 MANY = 100  # containers with more entries than this are not searched for a name
 
 
 def user_frame() -> FrameType | None:
     """The innermost frame outside the package, or None when there is none."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(INSIDE):
         frame = frame.f_back
     return frame
 

@@ -27,6 +27,7 @@ from contraflow.data.dataset import (
     TensorDataset,
     random_split,
 )
+from contraflow.data.erase import Cutout, RandomErasing
 from contraflow.data.loader import DataLoader
 from contraflow.data.mix import CutMix, MixUp
 from contraflow.data.readers import MNIST, read_idx, read_npy, read_npz
@@ -38,20 +39,15 @@ from contraflow.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
-from contraflow.data.transforms import (
+from contraflow.data.spatial import (
     CenterCrop,
-    Compose,
-    Cutout,
-    GaussianNoise,
-    Normalize,
     RandomAffine,
     RandomCrop,
-    RandomErasing,
     RandomHorizontalFlip,
     RandomRotation,
     RandomVerticalFlip,
-    Transform,
 )
+from contraflow.data.transforms import Compose, GaussianNoise, Normalize, Transform
 
 __all__ = [
     # datasets

@@ -9,8 +9,9 @@ import numpy as np
 
 from contraflow.base.dtypes import float64
 from contraflow.base.errors import DTypeError, ShapeError, lesson
+from contraflow.ops import join
 from contraflow.tensor.create import as_tensor, from_numpy, tensor
-from contraflow.tensor.tensor import Tensor, describe
+from contraflow.tensor.tensor import Tensor
 
 __all__ = ["default_collate", "default_convert"]
 
@@ -28,13 +29,7 @@ def stack(parts: Sequence[Any]) -> Any:
             )
         )
     if any(isinstance(p, Tensor) and p.requires_grad for p in parts):
-        raise DTypeError(
-            lesson(
-                "a batch is data: a sample that requires a gradient would lose its history",
-                [("sample", describe(parts[0]))],
-                "return x.detach() from the dataset, or pass collate_fn=cf.stack",
-            )
-        )
+        return join.stack([as_tensor(p) for p in parts])  # gradients reach the samples
     arrays = [p.numpy() if isinstance(p, Tensor) else np.asarray(p) for p in parts]
     return from_numpy(np.stack(arrays))
 

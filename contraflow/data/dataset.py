@@ -171,6 +171,9 @@ class Subset(Dataset):
         if self._rows.ndim != 1 or self._rows.dtype.kind not in "iu":
             # keys that are no integers (a dataset of names) work sample by sample
             self._rows = np.empty(0, np.int64)
+        if in_memory(dataset) is not None:
+            for extreme in (self._rows.min(), self._rows.max()) if self._rows.size else ():
+                position(extreme, len(dataset))
 
     def __len__(self) -> int:
         return len(self.indices)

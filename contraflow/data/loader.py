@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -11,12 +12,7 @@ import numpy as np
 from contraflow.base.errors import ArgumentError, DTypeError, StateError, lesson
 from contraflow.data.collate import default_collate, default_convert
 from contraflow.data.dataset import IterableDataset, in_memory
-from contraflow.data.sampler import (
-    BatchSampler,
-    RandomSampler,
-    SequentialSampler,
-    count,
-)
+from contraflow.data.sampler import BatchSampler, RandomSampler, SequentialSampler, count, whole
 from contraflow.data.stream import generator_or_default
 from contraflow.tensor.create import tensor
 from contraflow.tensor.rng import Generator
@@ -25,7 +21,16 @@ from contraflow.tensor.tensor import make
 __all__ = ["DataLoader"]
 
 BLOCK_BYTES = 1 << 20  # gathered at once: enough rows to hide Python, few enough for a cache
-STATE_KEYS = {"generator", "position", "samples", "start"}
+STATE_KEYS = {"batch_size", "generator", "position", "samples", "start"}
+
+
+@dataclass
+class Epoch:
+    """Where one pass over the data stands."""
+
+    position: int  # batches handed out
+    start: list[int] | None = None  # the generator's state before the order was drawn
+    samples: int | None = None  # of a sampler that knows its whole order
 
 
 class DataLoader:
@@ -108,10 +113,8 @@ class DataLoader:
         self._plain = collate_fn is None
         batched = batch_sampler is not None or batch_size is not None
         self.collate_fn = collate_fn or (default_collate if batched else default_convert)
-        self._start: list[int] | None = None  # the generator's state before the epoch's draw
-        self._position: int | None = None  # batches handed out; None between epochs
-        self._samples: int | None = None
-        self._resume: dict[str, Any] | None = None
+        self._epoch: Epoch | None = None  # the one that gave the last batch; None between epochs
+        self._resume: Epoch | None = None  # loaded, and not yet continued
 
     # ---- one epoch -------------------------------------------------------------------------
 
@@ -128,17 +131,19 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         resume, self._resume = self._resume, None
-        skip = 0 if resume is None else resume["position"]
-        self._position, self._samples = skip, None
-        batches = self._streamed(skip) if self._streams else self._mapped(resume, skip)
-        return self._counted(batches)
+        epoch = resume or Epoch(0)
+        self._epoch = epoch
+        skip = epoch.position
+        batches = self._streamed(skip) if self._streams else self._mapped(epoch, skip)
+        return self._counted(epoch, batches)
 
-    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def _counted(self, epoch: Epoch, batches: Iterator[Any]) -> Iterator[Any]:
         """Count what is handed out; the epoch ends when nothing is left."""
         for batch in batches:
-            self._position += 1  # type: ignore[operator]
+            epoch.position += 1
+            self._epoch = epoch
             yield batch
-        self._position = None
+        self._epoch = None
 
     def _streamed(self, skip: int) -> Iterator[Any]:
         samples = iter(self.dataset)
@@ -151,12 +156,11 @@ class DataLoader:
             if len(batch) == size or not self.drop_last:
                 yield self.collate_fn(batch)
 
-    def _mapped(self, resume: dict[str, Any] | None, skip: int) -> Iterator[Any]:
+    def _mapped(self, epoch: Epoch, skip: int) -> Iterator[Any]:
         arrays = in_memory(self.dataset) if self._plain else None
         groups = self.batch_sampler
-        whole = groups.sampler if type(groups) is BatchSampler else self.sampler
         if groups is None or type(groups) is BatchSampler:
-            order = self._order(whole, resume)
+            order = self._order(epoch)
             known = isinstance(order, np.ndarray)
             if known and arrays is not None and groups is not None:
                 return self._gathered(arrays, self.dataset.rows(order), groups, skip)
@@ -166,24 +170,28 @@ class DataLoader:
             groups = BatchSampler(order, groups.batch_size, groups.drop_last)
         lists = islice(iter(groups), skip, None)
         if arrays is not None:
-            rows = self.dataset.rows
-            return ([make(a.take(rows(np.asarray(i)), axis=0)) for a in arrays] for i in lists)
+            return (self._taken(arrays, indices) for indices in lists)
         return (self.collate_fn(self._fetch(list(i))) for i in lists)
 
-    def _order(self, sampler: Any, resume: dict[str, Any] | None) -> Any:
+    def _order(self, epoch: Epoch) -> Any:
         """The epoch's indices: drawn now, or drawn again as the interrupted epoch drew them."""
-        if not hasattr(sampler, "order"):
-            self._start = None
+        sampler = self._indices()
+        if not whole(sampler):
             return sampler
-        own = getattr(sampler, "generator", None)
-        if resume is not None and resume["start"] is not None:
-            self._start = list(resume["start"])
-            order = sampler.order(Generator().set_state(tensor(self._start)))
+        if epoch.start is not None:
+            order = sampler.order(Generator().set_state(tensor(epoch.start)))
         else:
-            self._start = generator_or_default(own).get_state().tolist()
+            own = sampler.generator
+            epoch.start = generator_or_default(own).get_state().tolist()
             order = sampler.order(own)
-        self._samples = len(order)
+        epoch.samples = len(order)
         return check_order(order, self.dataset)
+
+    def _taken(self, arrays: list[Any], indices: Any) -> list[Any]:
+        """One batch at the indices of a batch sampler."""
+        order = check_order(np.asarray(indices), self.dataset)
+        rows = self.dataset.rows(order)
+        return [make(a.take(rows, axis=0)) for a in arrays]
 
     def _gathered(
         self, arrays: list[Any], rows: Any, groups: BatchSampler, skip: int
@@ -196,9 +204,8 @@ class DataLoader:
         for begin in range(skip * size, full, block):
             chosen = rows[begin : min(begin + block, full)]
             taken = [a.take(chosen, axis=0) for a in arrays]
-            shaped = [t.reshape(-1, size, *t.shape[1:]) for t in taken]
-            for parts in zip(*shaped, strict=True):
-                yield [make(part) for part in parts]
+            shaped = [t.reshape(len(t) // size, size, *t.shape[1:]) for t in taken]
+            yield from map(list, zip(*(map(make, t) for t in shaped), strict=True))
         if full < len(rows) and not groups.drop_last and skip * size < len(rows):
             yield [make(a.take(rows[full:], axis=0)) for a in arrays]
 
@@ -226,13 +233,12 @@ class DataLoader:
         >>> [x.tolist() for (x,) in again] == [x.tolist() for (x,) in epoch]
         True
         """
-        if self._resume is not None:
-            return dict(self._resume)
-        own = self._own_generator()
+        epoch, own = self._resume or self._epoch, self._own_generator()
         return {
-            "position": self._position,
-            "start": None if self._position is None else self._start,
-            "samples": None if self._position is None else self._samples,
+            "position": None if epoch is None else epoch.position,
+            "start": None if epoch is None else epoch.start,
+            "samples": None if epoch is None else epoch.samples,
+            "batch_size": self._batch_size(),
             "generator": None if own is None else own.get_state().tolist(),
         }
 
@@ -243,29 +249,39 @@ class DataLoader:
             StateError: if the state belongs to another kind of loader or number of samples.
         """
         check_state(state)
-        samples, position = state["samples"], state["position"]
-        here = self._epoch_samples()
-        if samples is not None and here is not None and samples != here:
-            raise StateError(
-                lesson(
-                    f"the state is of an epoch of {samples} samples, this loader has {here}",
-                    fix="make the loader over the same dataset first",
+        here = {"samples": self._epoch_samples(), "batch_size": self._batch_size()}
+        for what, known in here.items():
+            found = state[what]
+            if known is not None and found is not None and known != found:
+                raise StateError(
+                    lesson(
+                        f"the state is of an epoch with {what} {found}, this loader has {known}",
+                        fix="make the loader over the same dataset with the same arguments",
+                    )
                 )
-            )
         own = self._own_generator()
         if state["generator"] is not None and own is not None:
             own.set_state(tensor(state["generator"]))
-        self._resume = None if position is None else dict(state)
-        self._position = None
+        self._epoch, self._resume = None, None
+        if state["position"] is not None:
+            self._resume = Epoch(state["position"], state["start"], state["samples"])
 
-    def _own_generator(self) -> Any:
-        whole = self.batch_sampler.sampler if type(self.batch_sampler) is BatchSampler else None
-        return getattr(whole if whole is not None else self.sampler, "generator", None)
+    def _indices(self) -> Any:
+        """Where single indices come from (a custom batch sampler has no such thing)."""
+        if type(self.batch_sampler) is BatchSampler:
+            return self.batch_sampler.sampler
+        return self.sampler if self.batch_sampler is None else None
+
+    def _own_generator(self) -> Generator | None:
+        own = getattr(self._indices(), "generator", None)
+        return own if isinstance(own, Generator) else None
 
     def _epoch_samples(self) -> int | None:
-        whole = self.batch_sampler.sampler if type(self.batch_sampler) is BatchSampler else None
-        whole = self.sampler if whole is None else whole
-        return len(whole) if hasattr(whole, "order") else None
+        return len(self._indices()) if whole(self._indices()) else None
+
+    def _batch_size(self) -> int | None:
+        size = getattr(self.batch_sampler, "batch_size", self.batch_size)
+        return size if type(size) is int else None
 
 
 def check_arguments(
@@ -307,15 +323,24 @@ def check_state(state: Any) -> None:
     """A state that ``state_dict`` could have given."""
     good = isinstance(state, dict) and set(state) == STATE_KEYS
     if good:
-        position, samples = state["position"], state["samples"]
-        good = all(n is None or (type(n) is int and n >= 0) for n in (position, samples))
+        counts = (state[name] for name in ("position", "samples", "batch_size"))
+        good = all(n is None or (type(n) is int and n >= 0) for n in counts)
         for pair in (state["start"], state["generator"]):
-            good = good and (pair is None or (len(pair) == 2 and all(type(n) is int for n in pair)))
+            good = good and (pair is None or generator_state(pair))
     if not good:
         raise StateError(
             lesson(
                 "this is not the state of a DataLoader",
-                [("keys", sorted(state) if isinstance(state, dict) else type(state).__name__)],
+                [("keys", sorted(state, key=str) if isinstance(state, dict) else type(state))],
                 "loader.load_state_dict(other_loader.state_dict())",
             )
         )
+
+
+def generator_state(pair: Any) -> bool:
+    """Whether this is the state of a generator: a seed and a position, 64 bits each."""
+    return (
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(type(n) is int and -(2**63) <= n < 2**63 for n in pair)
+    )

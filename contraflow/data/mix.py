@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.errors import ArgumentError, DTypeError, IndexOutOfRange, ShapeError, lesson
+from contraflow.data.erase import box
 from contraflow.data.stream import stream
-from contraflow.data.transforms import Transform, array_of, box
+from contraflow.data.transforms import Transform, array_of
 from contraflow.tensor.tensor import make
 
 __all__ = ["CutMix", "MixUp"]

@@ -119,10 +119,12 @@ def read_arrays(path: Any) -> dict[str, Array]:
     with opened(path) as (file, size):
         archive = zipfile.ZipFile(file)
         arrays: dict[str, Array] = {}
+        if sum(info.compress_size for info in archive.infolist()) > size:
+            raise damaged(path, "its parts overlap: together they are larger than the file")
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             limit = info.compress_size * DEFLATE
-            if info.file_size > limit or info.compress_size > size:
+            if info.file_size > limit:
                 raise damaged(path, f"{info.filename!r} claims {info.file_size} bytes, far more "
                               "than the file can hold")  # fmt: skip
             if name == info.filename or name in arrays:

@@ -22,6 +22,7 @@ __all__ = [
     "SequentialSampler",
     "SubsetRandomSampler",
     "WeightedRandomSampler",
+    "whole",
 ]
 
 Order = np.ndarray[Any, Any]
@@ -63,8 +64,11 @@ class _Whole(Sampler):
     def __iter__(self) -> Iterator[int]:
         return iter(self.order(self.generator).tolist())
 
-    def __len__(self) -> int:
-        return len(self.order(None))
+
+def whole(sampler: Any) -> bool:
+    """Whether ``order`` tells what iterating gives (a subclass may iterate in another way)."""
+    kind = type(sampler)
+    return isinstance(sampler, _Whole) and kind.__iter__ is _Whole.__iter__
 
 
 class SequentialSampler(_Whole):

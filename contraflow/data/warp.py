@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def bilinear(x: Array, at_x: Array, at_y: Array, fill: float) -> Array:
     """The values of [N, ..., H, W] images at the points [N, P], interpolated between pixels."""
     n, (height, width) = len(x), x.shape[-2:]
     wide = np.float64 if x.dtype == np.float64 else np.float32
-    flat = x.reshape(n, -1, height * width)
+    flat = x.reshape(n, prod(x.shape[1:-2]), height * width)
     left, top = np.floor(at_x), np.floor(at_y)
     right_part, lower_part = at_x - left, at_y - top
     out = np.zeros((n, flat.shape[1], at_x.shape[1]), wide)

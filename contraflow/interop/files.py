@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from contraflow.base.errors import ArgumentError, DTypeError, FileError, lesson
-from contraflow.base.files import damaged, opened, write_atomically
+from contraflow.base.files import damaged, distrusted, opened, write_atomically
 from contraflow.interop.structure import decode, encode, read_json
 from contraflow.tensor.tensor import make
 
@@ -91,7 +91,13 @@ def load(f: Any, map_location: Any = None, *, weights_only: bool = True) -> Any:
             lesson(f"there is no device {str(map_location)!r} here", fix="map_location='cpu'")
         )
     if hasattr(f, "read"):
-        return parse(f.read(), getattr(f, "name", "file object"))
+        path, data = getattr(f, "name", "file object"), f.read()
+        if not isinstance(data, bytes):
+            raise DTypeError(
+                lesson("the file must be opened in binary mode", fix="open(path, 'rb')")
+            )
+        with distrusted(path):
+            return parse(data, path)
     with opened(checked_path(f)) as (file, _):
         return parse(file.read(), f)
 
@@ -123,7 +129,6 @@ def digest(parts: dict[str, tuple[str, Any, Any]], structure: str) -> str:
 
 def parse(data: bytes, path: Any) -> Any:
     """The object in the bytes of a safetensors file."""
-    explain_other_formats(data, path)
     try:
         parts = {
             name: (about["dtype"], tuple(about["shape"]), about["data"])
@@ -131,6 +136,8 @@ def parse(data: bytes, path: Any) -> Any:
         }
         metadata = read_metadata(data, path, set(parts))
     except safetensors.SafetensorError as error:
+        # not before: a header of 640 bytes begins as a pickle does
+        explain_other_formats(data, path)
         raise damaged(path, f"it is not an intact safetensors file ({error})") from None
     if not any(key.startswith("contraflow") for key in metadata):
         return {name: tensor_of(*part, name, path) for name, part in parts.items()}

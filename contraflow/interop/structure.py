@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from contraflow.base.dtypes import from_numpy_dtype
+from contraflow.base.dtypes import DTYPES
 from contraflow.base.errors import ArgumentError, DTypeError, lesson
 from contraflow.tensor.tensor import Tensor
 
 __all__ = ["decode", "encode", "read_json"]
 
 DEPTH = 100
+BITS = 4096  # integers: JSON has no limit, Python reads no more than 4300 digits
+FIX = "tensors, numbers, texts, None, and dicts, lists and tuples of them"
+NATIVE = {dtype.np for dtype in DTYPES.values()}
 FLOATS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
 
@@ -34,13 +37,18 @@ def encode(value: Any, tensors: dict[str, Any], path: tuple[str, ...] = ()) -> A
         raise ArgumentError(lesson(f"more than {DEPTH} levels of nesting", fix="a flatter object"))
     if isinstance(value, Tensor | np.ndarray):
         array = value.detach().numpy() if isinstance(value, Tensor) else value
-        from_numpy_dtype(array.dtype)
+        if not can_hold(array.dtype):
+            raise unsavable(f"an array of {array.dtype}", path)
         name = free_name(path, tensors)
         tensors[name] = array
         return {"tensor": name}
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > BITS:
+            raise unsavable(f"an integer of {value.bit_length()} bits", path)
         return value
     if isinstance(value, float):
         return value if isfinite(value) else {"float": str(value)}
@@ -50,29 +58,34 @@ def encode(value: Any, tensors: dict[str, Any], path: tuple[str, ...] = ()) -> A
     if isinstance(value, list | tuple):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [encode(v, tensors, (*path, str(i))) for i, v in enumerate(value)]}
-    raise unsavable(value, path)
-
-
-def unsavable(value: Any, path: tuple[str, ...]) -> DTypeError:
-    """Say what cannot be saved, where it is, and what to save instead."""
-    fix = "tensors, numbers, texts, None, and dicts, lists and tuples of them"
+    fix = FIX
     if callable(getattr(value, "state_dict", None)):
         fix = "save its state: cf.save(x.state_dict(), path)"
+    raise unsavable(f"an object of type {type(value).__name__}", path, fix)
+
+
+def unsavable(what: str, path: tuple[str, ...], fix: str = FIX) -> DTypeError:
+    """Say what cannot be saved, where it is, and what to save instead."""
     where = "".join(f"[{part!r}]" for part in path)
     return DTypeError(
-        lesson(
-            f"a file cannot hold an object of type {type(value).__name__}",
-            [("at", f"obj{where}")] if path else [],
-            fix,
-        )
+        lesson(f"a file cannot hold {what}", [("found", f"obj{where}")] if path else [], fix)
     )
+
+
+def can_hold(dtype: np.dtype[Any]) -> bool:
+    """Whether tensors have this dtype, in whatever byte order."""
+    return dtype.newbyteorder("=") in NATIVE
 
 
 def key_of(key: Any, path: tuple[str, ...]) -> Any:
     """A dict key: text or an integer."""
-    if isinstance(key, str) or type(key) is int:
+    if type(key) is int:
         return key
-    raise unsavable(key, path)
+    if not isinstance(key, str):
+        raise unsavable(f"a key of type {type(key).__name__}", path, "text or integers as keys")
+    if any("\ud800" <= letter <= "\udfff" for letter in key):
+        raise unsavable(f"the key {key!r}, which is not valid Unicode", path, "another name")
+    return key
 
 
 def free_name(path: tuple[str, ...], tensors: dict[str, Any]) -> str:
