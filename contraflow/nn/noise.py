@@ -12,6 +12,7 @@ from contraflow.base.errors import ArgumentError, ShapeError, lesson
 from contraflow.nn.checks import check_probability
 from contraflow.ops.arith import add_op, ge, mul, where
 from contraflow.ops.cast import convert
+from contraflow.ops.checks import check_floating
 from contraflow.ops.random import random_uniform
 from contraflow.tensor.rng import default_generator
 from contraflow.tensor.tensor import write
@@ -177,6 +178,7 @@ def rrelu(
     Raises:
         ArgumentError: if lower > upper.
     """
+    check_floating("rrelu", input=input)
     if lower > upper:
         raise ArgumentError(
             lesson(f"rrelu: lower={lower} is above upper={upper}",

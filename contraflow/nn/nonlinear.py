@@ -6,12 +6,17 @@ into the input. Activations that draw random numbers are in ``noise``, the softm
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from contraflow.base.dtypes import bool_
+from contraflow.base.errors import DTypeError, lesson
+from contraflow.base.modes import current
 from contraflow.ops import activation as ops
 from contraflow.ops import gelu as normal
 from contraflow.ops import transcendental
-from contraflow.tensor.tensor import write
+from contraflow.ops.checks import check_floating, check_tensors
+from contraflow.tensor.tensor import Tensor, write
 
 __all__ = [
     "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",
@@ -19,6 +24,38 @@ __all__ = [
     "relu6", "relu_", "selu", "selu_", "sigmoid", "silu", "softplus", "softshrink", "softsign",
     "tanh", "tanhshrink", "threshold", "threshold_",
 ]  # fmt: skip
+
+
+def floating(what: str, input: Any) -> Any:
+    """The input, which must be floating point: an activation gives the dtype that it takes."""
+    if not isinstance(input, Tensor) or input._value.dtype.kind != "f":
+        check_floating(what, input=input)
+    return input
+
+
+def number(what: str, input: Any) -> Any:
+    """The input, which may be of any dtype but bool."""
+    check_tensors(what, input=input)
+    if input.dtype is bool_:
+        raise DTypeError(
+            lesson(f"{what}: the input is bool, which is no number", [("input", input)],
+                   "input.float()")
+        )  # fmt: skip
+    return input
+
+
+def fitting(input: Any, *numbers: float) -> tuple[float, ...]:
+    """The numbers in a form that leaves an input of integers its dtype."""
+    return numbers if input.dtype.is_floating_point else tuple(int(n) for n in numbers)
+
+
+def placed(compute: Callable[..., Any], input: Any, inplace: bool, *args: Any) -> Any:
+    """compute(input), perhaps written into the input, whose old value backward may still need."""
+    if not inplace:
+        return compute(input, *args)
+    kept = input.clone() if input.requires_grad and current().grad else input
+    return write(input, compute(kept, *args))
+
 
 # ---- rectifiers ------------------------------------------------------------------------------
 
@@ -30,8 +67,7 @@ def relu(input: Any, inplace: bool = False) -> Any:
     >>> cf.nn.functional.relu(cf.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    y = ops.relu(input)
-    return write(input, y) if inplace else y
+    return placed(ops.relu, input, inplace)
 
 
 def relu_(input: Any) -> Any:
@@ -53,8 +89,7 @@ def relu6(input: Any, inplace: bool = False) -> Any:
     >>> cf.nn.functional.relu6(cf.tensor([-1.0, 3.0, 9.0]))
     tensor([0., 3., 6.])
     """
-    y = ops.relu6(input)
-    return write(input, y) if inplace else y
+    return placed(ops.relu6, number("relu6", input), inplace)
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
@@ -64,8 +99,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
     >>> cf.nn.functional.leaky_relu(cf.tensor([-1.0, 3.0]), 0.1)
     tensor([-0.1000,  3.0000])
     """
-    y = ops.leaky_relu(input, negative_slope)
-    return write(input, y) if inplace else y
+    return placed(ops.leaky_relu, floating("leaky_relu", input), inplace, negative_slope)
 
 
 def leaky_relu_(input: Any, negative_slope: float = 0.01) -> Any:
@@ -92,7 +126,7 @@ def prelu(input: Any, weight: Any) -> Any:
     Raises:
         ShapeError: if the number of slopes is neither 1 nor the number of channels.
     """
-    return ops.prelu(input, weight)
+    return ops.prelu(floating("prelu", input), weight)
 
 
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
@@ -102,8 +136,8 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
     >>> cf.nn.functional.threshold(cf.tensor([0.1, 3.0]), 0.5, 20.0)
     tensor([20.,  3.])
     """
-    y = ops.threshold(input, threshold, value)
-    return write(input, y) if inplace else y
+    numbers = fitting(number("threshold", input), threshold, value)
+    return placed(ops.threshold, input, inplace, *numbers)
 
 
 def threshold_(input: Any, threshold: float, value: float) -> Any:
@@ -115,8 +149,8 @@ def threshold_(input: Any, threshold: float, value: float) -> Any:
     >>> x
     tensor([20.,  3.])
     """
-    y = ops.threshold(input, threshold, value)
-    return write(input, y)
+    numbers = fitting(number("threshold", input), threshold, value)
+    return placed(ops.threshold, input, True, *numbers)
 
 
 # ---- exponential units -----------------------------------------------------------------------
@@ -129,8 +163,7 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     >>> cf.nn.functional.elu(cf.tensor([-1.0, 3.0]))
     tensor([-0.6321,  3.0000])
     """
-    y = ops.elu(input, alpha)
-    return write(input, y) if inplace else y
+    return placed(ops.elu, floating("elu", input), inplace, alpha)
 
 
 def elu_(input: Any, alpha: float = 1.0) -> Any:
@@ -155,8 +188,7 @@ def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     Raises:
         ArgumentError: if alpha is 0.
     """
-    y = ops.celu(input, alpha)
-    return write(input, y) if inplace else y
+    return placed(ops.celu, floating("celu", input), inplace, alpha)
 
 
 def celu_(input: Any, alpha: float = 1.0) -> Any:
@@ -178,8 +210,7 @@ def selu(input: Any, inplace: bool = False) -> Any:
     >>> cf.nn.functional.selu(cf.tensor([-1.0, 3.0]))
     tensor([-1.1113,  3.1521])
     """
-    y = ops.selu(input)
-    return write(input, y) if inplace else y
+    return placed(ops.selu, floating("selu", input), inplace)
 
 
 def selu_(input: Any) -> Any:
@@ -214,7 +245,7 @@ def logsigmoid(input: Any) -> Any:
     >>> cf.nn.functional.logsigmoid(cf.tensor([-1000.0, 0.0]))
     tensor([-1000.0000,    -0.6931])
     """
-    return ops.logsigmoid(input)
+    return ops.logsigmoid(floating("logsigmoid", input))
 
 
 def tanh(input: Any) -> Any:
@@ -234,7 +265,7 @@ def tanhshrink(input: Any) -> Any:
     >>> cf.nn.functional.tanhshrink(cf.tensor([0.0, 1.0]))
     tensor([0.0000, 0.2384])
     """
-    return ops.tanhshrink(input)
+    return ops.tanhshrink(number("tanhshrink", input))
 
 
 def softsign(input: Any) -> Any:
@@ -257,7 +288,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     Raises:
         ArgumentError: if beta is 0.
     """
-    return ops.softplus(input, beta, threshold)
+    return ops.softplus(floating("softplus", input), beta, threshold)
 
 
 def silu(input: Any, inplace: bool = False) -> Any:
@@ -267,8 +298,7 @@ def silu(input: Any, inplace: bool = False) -> Any:
     >>> cf.nn.functional.silu(cf.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.2689,  0.0000,  0.7311])
     """
-    y = ops.silu(input)
-    return write(input, y) if inplace else y
+    return placed(ops.silu, floating("silu", input), inplace)
 
 
 def mish(input: Any, inplace: bool = False) -> Any:
@@ -278,8 +308,7 @@ def mish(input: Any, inplace: bool = False) -> Any:
     >>> cf.nn.functional.mish(cf.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.3034,  0.0000,  0.8651])
     """
-    y = ops.mish(input)
-    return write(input, y) if inplace else y
+    return placed(ops.mish, floating("mish", input), inplace)
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:
@@ -294,7 +323,7 @@ def gelu(input: Any, approximate: str = "none") -> Any:
     Raises:
         ArgumentError: for another ``approximate``.
     """
-    return normal.gelu(input, approximate)
+    return normal.gelu(floating("gelu", input), approximate)
 
 
 def glu(input: Any, dim: int = -1) -> Any:
@@ -307,7 +336,7 @@ def glu(input: Any, dim: int = -1) -> Any:
     Raises:
         ShapeError: if the size of ``dim`` is odd, or the input is 0-d.
     """
-    return ops.glu(input, dim)
+    return ops.glu(floating("glu", input), dim)
 
 
 # ---- units made of straight lines ------------------------------------------------------------
@@ -323,8 +352,8 @@ def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: b
     Raises:
         ArgumentError: if min_val > max_val.
     """
-    y = ops.hardtanh(input, min_val, max_val)
-    return write(input, y) if inplace else y
+    bounds = fitting(number("hardtanh", input), min_val, max_val)
+    return placed(ops.hardtanh, input, inplace, *bounds)
 
 
 def hardtanh_(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
@@ -346,8 +375,7 @@ def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     >>> cf.nn.functional.hardsigmoid(cf.tensor([-4.0, 0.0, 4.0]))
     tensor([0.0000, 0.5000, 1.0000])
     """
-    y = ops.hardsigmoid(input)
-    return write(input, y) if inplace else y
+    return placed(ops.hardsigmoid, floating("hardsigmoid", input), inplace)
 
 
 def hardswish(input: Any, inplace: bool = False) -> Any:
@@ -357,8 +385,7 @@ def hardswish(input: Any, inplace: bool = False) -> Any:
     >>> cf.nn.functional.hardswish(cf.tensor([-4.0, 1.0, 4.0]))
     tensor([0.0000, 0.6667, 4.0000])
     """
-    y = ops.hardswish(input)
-    return write(input, y) if inplace else y
+    return placed(ops.hardswish, floating("hardswish", input), inplace)
 
 
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
@@ -368,7 +395,7 @@ def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     >>> cf.nn.functional.hardshrink(cf.tensor([-1.0, 0.3, 2.0]))
     tensor([-1.,  0.,  2.])
     """
-    return ops.hardshrink(input, lambd)
+    return ops.hardshrink(floating("hardshrink", input), lambd)
 
 
 def softshrink(input: Any, lambd: float = 0.5) -> Any:
@@ -381,4 +408,4 @@ def softshrink(input: Any, lambd: float = 0.5) -> Any:
     Raises:
         ArgumentError: if lambd is negative.
     """
-    return ops.softshrink(input, lambd)
+    return ops.softshrink(floating("softshrink", input), lambd)

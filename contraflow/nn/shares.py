@@ -8,14 +8,17 @@ from typing import Any
 from contraflow.ops import softmax as ops
 from contraflow.ops.arith import ge, log, maximum
 from contraflow.ops.cast import convert
+from contraflow.ops.checks import check_floating
 from contraflow.ops.random import random_uniform
 from contraflow.tensor.rng import default_generator
 
 __all__ = ["gumbel_softmax", "log_softmax", "softmax", "softmin"]
 
 
-def implied_dim(what: str, input: Any, dim: int | None) -> int:
-    """The dimension that PyTorch takes when none is said: 0 for 0-d, 1-d and 3-d, else 1."""
+def read_share_dim(what: str, input: Any, dim: int | None, dtype: Any) -> int:
+    """The dimension to sum over; if none is said, PyTorch's: 0 for 0-d, 1-d and 3-d, else 1."""
+    if dtype is None:
+        check_floating(what, input=input)
     if dim is not None:
         return dim
     guess = 0 if input.ndim in (0, 1, 3) else 1
@@ -31,9 +34,10 @@ def softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
     tensor([0.5000, 0.5000])
 
     Raises:
+        DTypeError: if the input is not floating point and ``dtype`` is not given.
         IndexOutOfRange: if the dimension does not exist.
     """
-    return ops.softmax(input, implied_dim("softmax", input, dim), dtype)
+    return ops.softmax(input, read_share_dim("softmax", input, dim, dtype), dtype)
 
 
 def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
@@ -44,9 +48,10 @@ def log_softmax(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
     tensor([-1000.,     0.])
 
     Raises:
+        DTypeError: if the input is not floating point and ``dtype`` is not given.
         IndexOutOfRange: if the dimension does not exist.
     """
-    return ops.log_softmax(input, implied_dim("log_softmax", input, dim), dtype)
+    return ops.log_softmax(input, read_share_dim("log_softmax", input, dim, dtype), dtype)
 
 
 def softmin(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
@@ -57,9 +62,10 @@ def softmin(input: Any, dim: int | None = None, dtype: Any = None) -> Any:
     tensor([0.7311, 0.2689])
 
     Raises:
+        DTypeError: if the input is not floating point and ``dtype`` is not given.
         IndexOutOfRange: if the dimension does not exist.
     """
-    return ops.softmin(input, implied_dim("softmin", input, dim), dtype)
+    return ops.softmin(input, read_share_dim("softmin", input, dim, dtype), dtype)
 
 
 def gumbel_softmax(
