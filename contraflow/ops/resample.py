@@ -37,6 +37,7 @@ def _step(way: Way, real: Any) -> Any:
 
 def _nearest(way: Way, real: Any) -> tuple[Array, Array]:
     kind, n, m, _, _ = way
+    real = np.float32  # whatever the image's dtype, as PyTorch does for images
     shift = real(0.5 if kind == "nearest-exact" else 0.0)
     index = np.floor((np.arange(m).astype(real) + shift) * _step(way, real)).astype(np.int64)
     return np.minimum(index, n - 1)[:, None], np.ones((m, 1))
