@@ -64,7 +64,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     return where_op(gt(x, 0), x, mul(x, negative_slope))
 
 
-def prelu(x: Any, weight: Any) -> Any:
+def prelu(input: Any, weight: Any) -> Any:
     """x where x > 0, weight * x elsewhere; ``weight`` holds one slope, or one for each channel.
 
     Shapes: x is [N, C, ...], weight [C], [1] or 0-d. Source: He et al. 2015.
@@ -77,20 +77,20 @@ def prelu(x: Any, weight: Any) -> Any:
         ShapeError: if the number of slopes is neither 1 nor the number of channels.
     """
     count = weight.shape[0] if weight.ndim == 1 else 1
-    channels = x.shape[1] if x.ndim > 1 else 1
+    channels = input.shape[1] if input.ndim > 1 else 1
     if weight.ndim > 1 or count not in (1, channels):
         raise ShapeError(
             lesson(
                 f"prelu: weight needs 1 slope or {channels}, one for each channel",
-                [("x", x), ("weight", weight)],
+                [("input", input), ("weight", weight)],
                 f"cf.full(({channels},), 0.25)",
             )
         )
-    shape = (1, count, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (1,) * x.ndim
-    return where_op(gt(x, 0), x, mul(reshape_to(weight, shape=shape), x))
+    shape = (1, count, *(1,) * (input.ndim - 2)) if input.ndim > 1 else (1,) * input.ndim
+    return where_op(gt(input, 0), input, mul(reshape_to(weight, shape=shape), input))
 
 
-def rrelu(x: Any, lower: float = 1 / 8, upper: float = 1 / 3) -> Any:
+def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3) -> Any:
     """Randomised leaky ReLU as it is used after training: the slope (lower + upper) / 2.
 
     Source: Xu et al. 2015.
@@ -99,17 +99,17 @@ def rrelu(x: Any, lower: float = 1 / 8, upper: float = 1 / 3) -> Any:
     >>> cf.rrelu(cf.tensor([-1.0, 3.0]), 0.25, 0.75)
     tensor([-0.5000,  3.0000])
     """
-    return leaky_relu(x, (lower + upper) / 2)
+    return leaky_relu(input, (lower + upper) / 2)
 
 
-def threshold(x: Any, threshold: float, value: float) -> Any:
+def threshold(input: Any, threshold: float, value: float) -> Any:
     """x where x > threshold, ``value`` elsewhere.
 
     >>> import contraflow as cf
     >>> cf.threshold(cf.tensor([0.1, 3.0]), 0.5, 20.0)
     tensor([20.,  3.])
     """
-    return where_op(le(x, threshold), value, x)
+    return where_op(le(input, threshold), value, input)
 
 
 # ---- exponential units ---------------------------------------------------------------------
@@ -131,7 +131,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     return _bent(x, alpha, 1)
 
 
-def celu(x: Any, alpha: float = 1.0) -> Any:
+def celu(input: Any, alpha: float = 1.0) -> Any:
     """x where x > 0, alpha (exp(x / alpha) - 1) elsewhere. Source: Barron 2017.
 
     >>> import contraflow as cf
@@ -143,20 +143,20 @@ def celu(x: Any, alpha: float = 1.0) -> Any:
     """
     if alpha == 0:
         raise ArgumentError(lesson("celu divides by alpha, which is 0", fix="alpha=1.0"))
-    return _bent(x, alpha, alpha)
+    return _bent(input, alpha, alpha)
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-def selu(x: Any) -> Any:
+def selu(input: Any) -> Any:
     """scale * elu(x, alpha), constants that keep mean 0 and variance 1. Source: Klambauer 2017.
 
     >>> import contraflow as cf
     >>> cf.selu(cf.tensor([-1.0, 3.0]))
     tensor([-1.1113,  3.1521])
     """
-    return _bent(x, SELU_ALPHA, 1) * SELU_SCALE
+    return _bent(input, SELU_ALPHA, 1) * SELU_SCALE
 
 
 # ---- smooth units --------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 
     >>> import contraflow as cf
     >>> cf.nn.functional.softplus(cf.tensor([-1000.0, 0.0, 1000.0]))
-    tensor([   0.0000,    0.6931, 1000.0000])
+    tensor([0.0000e+00, 6.9315e-01, 1.0000e+03])
 
     Raises:
         ArgumentError: if beta is 0.
@@ -325,14 +325,14 @@ def hardswish(x: Any) -> Any:
     return x * relu6(x + 3.0) / 6.0
 
 
-def hardshrink(x: Any, lambd: float = 0.5) -> Any:
+def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """x, and 0 where |x| <= lambd.
 
     >>> import contraflow as cf
     >>> cf.hardshrink(cf.tensor([-1.0, 0.3, 2.0]))
     tensor([-1.,  0.,  2.])
     """
-    return where_op(le(abs(x), lambd), 0, x)
+    return where_op(le(abs(input), lambd), 0, input)
 
 
 def softshrink(x: Any, lambd: float = 0.5) -> Any:

@@ -52,7 +52,7 @@ div_op = op(
 )  # fmt: skip
 
 
-def add(a: Any, b: Any, *, alpha: float = 1) -> Any:
+def add(input: Any, other: Any, *, alpha: float = 1) -> Any:
     """a + alpha * b, element by element, broadcasting.
 
     >>> import contraflow as cf
@@ -62,10 +62,10 @@ def add(a: Any, b: Any, *, alpha: float = 1) -> Any:
     Raises:
         ArgumentError: if ``alpha`` has a fraction and both operands are integers.
     """
-    return add_op(a, b if alpha == 1 else scaled("add", a, b, alpha))
+    return add_op(input, other if alpha == 1 else scaled("add", input, other, alpha))
 
 
-def sub(a: Any, b: Any, *, alpha: float = 1) -> Any:
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Any:
     """a - alpha * b, element by element, broadcasting.
 
     >>> import contraflow as cf
@@ -76,7 +76,7 @@ def sub(a: Any, b: Any, *, alpha: float = 1) -> Any:
         ArgumentError: if ``alpha`` has a fraction and both operands are integers.
         DTypeError: for bool operands; a mask is inverted by ``~``.
     """
-    return sub_op(a, b if alpha == 1 else scaled("sub", a, b, alpha))
+    return sub_op(input, other if alpha == 1 else scaled("sub", input, other, alpha))
 
 
 def scaled(name: str, a: Any, b: Any, alpha: float) -> Any:
@@ -92,17 +92,17 @@ def scaled(name: str, a: Any, b: Any, alpha: float) -> Any:
     return b * alpha
 
 
-def rsub(a: Any, b: Any, *, alpha: float = 1) -> Any:
+def rsub(input: Any, other: Any, *, alpha: float = 1) -> Any:
     """b - alpha * a: subtraction with its operands swapped.
 
     >>> import contraflow as cf
     >>> cf.rsub(cf.tensor([1.0, 2.0]), 10)
     tensor([9., 8.])
     """
-    return sub(b, a, alpha=alpha)
+    return sub(other, input, alpha=alpha)
 
 
-def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     """a / b; ``rounding_mode`` ``"floor"`` or ``"trunc"`` rounds the quotient.
 
     Without rounding integers divide to a floating result; with it they stay integers.
@@ -117,7 +117,7 @@ def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
         ArgumentError: for another rounding mode, or integers divided by 0 with rounding.
     """
     if rounding_mode is None:
-        return div_op(a, b)
+        return div_op(input, other)
     if rounding_mode not in ("floor", "trunc"):
         raise ArgumentError(
             lesson(
@@ -125,7 +125,7 @@ def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
                 fix="rounding_mode=None, 'floor' or 'trunc'",
             )
         )
-    return OPS["floor_divide" if rounding_mode == "floor" else "trunc_divide"](a, b)
+    return OPS["floor_divide" if rounding_mode == "floor" else "trunc_divide"](input, other)
 
 
 neg = op(
@@ -160,14 +160,14 @@ square_op = op(
 )  # fmt: skip
 
 
-def square(x: Any) -> Any:
+def square(input: Any) -> Any:
     """x * x, element by element; bool counts as 0 and 1.
 
     >>> import contraflow as cf
     >>> cf.square(cf.tensor([3.0, -2.0]))
     tensor([9., 4.])
     """
-    return pow(x, 2) if x.dtype.category == 0 else square_op(x)
+    return pow(input, 2) if input.dtype.category == 0 else square_op(input)
 
 
 sqrt = op(
@@ -247,14 +247,16 @@ pow = op(
 )  # fmt: skip
 
 
-def float_power(a: Any, b: Any) -> Any:
+def float_power(input: Any, exponent: Any) -> Any:
     """a to the power b, computed in float64 whatever the operands are.
 
     >>> import contraflow as cf
     >>> cf.float_power(cf.tensor([2, 3]), -1).dtype
     contraflow.float64
     """
-    wide = [OPS["convert"](x, dtype=float64) if hasattr(x, "dtype") else x for x in (a, b)]
+    wide = [
+        OPS["convert"](x, dtype=float64) if hasattr(x, "dtype") else x for x in (input, exponent)
+    ]
     return pow(*wide)
 
 
@@ -301,7 +303,7 @@ where_op: Op = op(
 )  # fmt: skip
 
 
-def where(condition: Any, a: Any = None, b: Any = None) -> Any:
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     """a where the bool tensor ``condition`` holds, b elsewhere; the three broadcast.
 
     With ``condition`` alone: the positions where it holds, one index tensor for each dimension.
@@ -313,11 +315,11 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
 
     Raises:
         DTypeError: if ``condition`` is not bool.
-        ArgumentError: if only one of ``a`` and ``b`` is given.
+        ArgumentError: if only one of ``input`` and ``other`` is given.
     """
-    if a is None and b is None:
+    if input is None and other is None:
         return condition.nonzero(as_tuple=True)
-    if a is None or b is None:
+    if input is None or other is None:
         raise ArgumentError(
             lesson(
                 "where takes a condition alone, or a condition and two values",
@@ -333,7 +335,7 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
                 "cf.where(condition != 0, a, b)",
             )
         )
-    return where_op(condition, a, b)
+    return where_op(condition, input, other)
 
 
 eq: Op = op("eq", "a b", forward=np.equal, shape=boolean, promote="arith", samples=binary())
@@ -347,7 +349,7 @@ greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 absolute, negative, multiply, subtract, divide, true_divide = abs, neg, mul, sub, div, div
 
 
-def positive(x: Any) -> Any:
+def positive(input: Any) -> Any:
     """x itself, as ``+x``.
 
     >>> import contraflow as cf
@@ -357,6 +359,6 @@ def positive(x: Any) -> Any:
     Raises:
         DTypeError: for bool, which has no sign.
     """
-    if x.dtype.category == 0:
-        raise DTypeError(lesson("positive takes numbers, not bool", [("x", x)], "x.int()"))
-    return x
+    if input.dtype.category == 0:
+        raise DTypeError(lesson("positive takes numbers, not bool", [("input", input)], "x.int()"))
+    return input

@@ -79,7 +79,7 @@ clamp_both = op(
 )  # fmt: skip
 
 
-def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     """x kept between ``min`` and ``max``, numbers or tensors that broadcast; one may be left out.
 
     Where ``min`` > ``max`` the result is ``max``.
@@ -93,11 +93,11 @@ def clamp(x: Any, min: Any = None, max: Any = None) -> Any:
     """
     if min is None and max is None:
         raise ArgumentError(
-            lesson("clamp needs a bound: min, max, or both", [("x", x)], "x.clamp(min=0)")
+            lesson("clamp needs a bound: min, max, or both", [("input", input)], "x.clamp(min=0)")
         )
     if max is None:
-        return clamp_min(x, min)
-    return clamp_max(x, max) if min is None else clamp_both(x, min, max)
+        return clamp_min(input, min)
+    return clamp_max(input, max) if min is None else clamp_both(input, min, max)
 
 
 clip = clamp
@@ -128,21 +128,23 @@ lerp = op(
 )  # fmt: skip
 
 
-def addcmul(x: Any, a: Any, b: Any, *, value: float = 1) -> Any:
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     """x + value * a * b.
 
     >>> import contraflow as cf
     >>> cf.addcmul(cf.tensor([1.0]), cf.tensor([2.0]), cf.tensor([3.0]), value=0.5)
     tensor([4.])
     """
-    return add_op(x, mul(a, b) if value == 1 else mul(mul(a, value), b))
+    return add_op(input, mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2))
 
 
-def addcdiv(x: Any, a: Any, b: Any, *, value: float = 1) -> Any:
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     """x + value * a / b.
 
     >>> import contraflow as cf
     >>> cf.addcdiv(cf.tensor([1.0]), cf.tensor([6.0]), cf.tensor([3.0]), value=0.5)
     tensor([2.])
     """
-    return add_op(x, div_op(a, b) if value == 1 else mul(div_op(a, b), value))
+    return add_op(
+        input, div_op(tensor1, tensor2) if value == 1 else mul(div_op(tensor1, tensor2), value)
+    )

@@ -190,7 +190,7 @@ def convolve_transpose(
     ends = tuple((lo, hi - e) for (lo, hi), e in zip(pads, extra, strict=True))
     y = conv_input(x, weight, size=size, stride=steps, padding=ends, dilation=spread, groups=groups)
     if bias is not None:
-        y = add_op(y, reshape_to(bias, shape=(-1, *(1,) * n)))
+        y = add_op(y, reshape_to(bias, shape=(*bias.shape, *(1,) * n)))
     return reshape_to(y, shape=tuple(y.shape[1:])) if single else y
 
 

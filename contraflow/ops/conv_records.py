@@ -330,7 +330,7 @@ conv_bias = op(
     forward=_conv_bias, promote="arith",
     shape=lambda x, weight, bias, **how: _conv_shape(x, weight, **how),
     definition=lambda x, weight, bias, **how: add_op(
-        conv(x, weight, **how), reshape_to(bias, shape=(-1, *(1,) * (x.ndim - 2)))),
+        conv(x, weight, **how), reshape_to(bias, shape=(*bias.shape, *(1,) * (x.ndim - 2)))),
     grad={
         "x": lambda g, weight, x_aval, stride, padding, dilation, groups: _like_conv(
             g, weight, x_aval, stride=stride, padding=padding, dilation=dilation, groups=groups),

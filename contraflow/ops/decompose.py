@@ -422,4 +422,3 @@ def svdvals(A: Any, *, driver: str | None = None) -> Any:
     """
     check_matrix("svdvals", A=A)
     return svd_op(A)[1]
-

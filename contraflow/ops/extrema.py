@@ -52,13 +52,13 @@ argmin_op = op(
 _MinMax = named("aminmax", "min max")
 
 
-def aminmax(x: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
+def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
     """Minimum and maximum over ``dim`` as a tuple ``(min, max)``.
 
     >>> import contraflow as cf
     >>> low, high = cf.aminmax(cf.tensor([3, 1, 2]))
     """
-    return _MinMax(amin(x, dim, keepdim), amax(x, dim, keepdim))
+    return _MinMax(amin(input, dim, keepdim), amax(input, dim, keepdim))
 
 
 def _where_extreme(record: Any, x: Any, dim: Any, keepdim: bool) -> Any:
@@ -74,7 +74,7 @@ def _where_extreme(record: Any, x: Any, dim: Any, keepdim: bool) -> Any:
     return record(x, dim=read_dims(dim, len(shape))[0], keepdim=keepdim)
 
 
-def argmax(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def argmax(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Where the maximum is along ``dim``, or in the flattened tensor; the first of equal ones.
 
     Raises:
@@ -84,10 +84,10 @@ def argmax(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     >>> cf.argmax(cf.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=1)
     tensor([1, 0])
     """
-    return _where_extreme(argmax_op, x, dim, keepdim)
+    return _where_extreme(argmax_op, input, dim, keepdim)
 
 
-def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def argmin(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """Where the minimum is along ``dim``, or in the flattened tensor; the first of equal ones.
 
     Raises:
@@ -97,7 +97,7 @@ def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     >>> cf.argmin(cf.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=1)
     tensor([0, 1])
     """
-    return _where_extreme(argmin_op, x, dim, keepdim)
+    return _where_extreme(argmin_op, input, dim, keepdim)
 
 
 def pick(record: Any, x: Any, dim: Any, keepdim: bool, **attrs: Any) -> tuple[Any, Any]:
@@ -114,7 +114,7 @@ def pick(record: Any, x: Any, dim: Any, keepdim: bool, **attrs: Any) -> tuple[An
 _Max, _Min = named("max"), named("min")
 
 
-def max(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The maximum: ``max(x)`` of all, ``max(x, dim)`` along a dimension as ``(values, indices)``,
     ``max(x, other)`` element by element.
 
@@ -129,13 +129,13 @@ def max(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) ->
     tensor([1, 0])
     """
     if other is not None or isinstance(dim, Operand):
-        return maximum(x, dim if other is None else other)
+        return maximum(input, dim if other is None else other)
     if dim is None:
-        return amax(x, None, keepdim)
-    return _Max(*pick(argmax_op, x, dim, keepdim))
+        return amax(input, None, keepdim)
+    return _Max(*pick(argmax_op, input, dim, keepdim))
 
 
-def min(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The minimum: ``min(x)`` of all, ``min(x, dim)`` along a dimension as ``(values, indices)``,
     ``min(x, other)`` element by element.
 
@@ -149,7 +149,7 @@ def min(x: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) ->
     tensor([1., 2.])
     """
     if other is not None or isinstance(dim, Operand):
-        return minimum(x, dim if other is None else other)
+        return minimum(input, dim if other is None else other)
     if dim is None:
-        return amin(x, None, keepdim)
-    return _Min(*pick(argmin_op, x, dim, keepdim))
+        return amin(input, None, keepdim)
+    return _Min(*pick(argmin_op, input, dim, keepdim))

@@ -395,8 +395,8 @@ scatter_reduce_op = op(
 # ---- the functions -----------------------------------------------------------------------------
 
 
-def gather(x: Any, dim: int, index: Any) -> Any:
-    """One element of ``x`` for each element of ``index``, which says where along ``dim``.
+def gather(input: Any, dim: int, index: Any) -> Any:
+    """One element of ``input`` for each element of ``index``, which says where along ``dim``.
 
     Shapes: the result has the shape of ``index``; ``out[i, j] = x[i, index[i, j]]`` for dim 1.
 
@@ -408,7 +408,7 @@ def gather(x: Any, dim: int, index: Any) -> Any:
     tensor([[2.],
             [3.]])
     """
-    return gather_op(x, read_index(index, "gather"), dim=read_dim(dim, x.ndim))
+    return gather_op(input, read_index(index, "gather"), dim=read_dim(dim, input.ndim))
 
 
 def cut(src: Any, index: Any) -> Any:
@@ -436,9 +436,15 @@ def as_source(x: Any, index: Any, src: Any, what: str) -> Any:
 
 
 def scatter(
-    x: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None
+    input: Any,
+    dim: int,
+    index: Any,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: str | None = None,
 ) -> Any:
-    """``x`` with the elements that ``index`` points to along ``dim`` replaced by ``src``.
+    """``input`` with the elements that ``index`` points to along ``dim`` replaced by ``src``.
 
     ``src`` is a tensor at least as large as ``index``, or a number (also as ``value=``).
     ``reduce="add"`` or ``"multiply"`` combines instead of replacing. Of several writes to one
@@ -453,38 +459,38 @@ def scatter(
     if src is None:
         raise ArgumentError(lesson("scatter: nothing to write", fix="x.scatter(dim, index, 1.0)"))
     read_index(index, "scatter")
-    dim = read_dim(dim, x.ndim)
-    src = as_source(x, index, src, "scatter")
+    dim = read_dim(dim, input.ndim)
+    src = as_source(input, index, src, "scatter")
     if reduce is None:
-        return scatter_op(x, index, src, dim=dim)
+        return scatter_op(input, index, src, dim=dim)
     if reduce == "add":
-        return scatter_add_op(x, index, src, dim=dim)
+        return scatter_add_op(input, index, src, dim=dim)
     if reduce == "multiply":
-        return scatter_reduce_op(x, index, src, dim=dim, reduce="prod")
+        return scatter_reduce_op(input, index, src, dim=dim, reduce="prod")
     raise ArgumentError(
         lesson(f"scatter: unknown reduce {reduce!r}", fix="reduce='add' or 'multiply'")
     )
 
 
-def scatter_add(x: Any, dim: int, index: Any, src: Any) -> Any:
-    """``x`` plus ``src``, each element added where ``index`` points along ``dim``.
+def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """``input`` plus ``src``, each element added where ``index`` points along ``dim``.
 
     >>> import contraflow as cf
     >>> cf.scatter_add(cf.zeros(3), 0, cf.tensor([2, 0, 2]), cf.ones(3))
     tensor([1., 0., 2.])
     """
     read_index(index, "scatter_add")
-    src = as_source(x, index, src, "scatter_add")
-    return scatter_add_op(x, index, src, dim=read_dim(dim, x.ndim))
+    src = as_source(input, index, src, "scatter_add")
+    return scatter_add_op(input, index, src, dim=read_dim(dim, input.ndim))
 
 
 def scatter_reduce(
-    x: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
+    input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
 ) -> Any:
-    """``x`` and ``src`` reduced together, ``src`` going where ``index`` points along ``dim``.
+    """``input`` and ``src`` reduced together, ``src`` going where ``index`` points along ``dim``.
 
     ``reduce``: ``"sum"``, ``"prod"``, ``"mean"``, ``"amax"`` or ``"amin"``. With
-    ``include_self=False`` the places that are pointed to forget the value of ``x``.
+    ``include_self=False`` the places that are pointed to forget the value of ``input``.
 
     >>> import contraflow as cf
     >>> x, index = cf.tensor([1.0, 5.0]), cf.tensor([0, 1, 1])
@@ -499,22 +505,24 @@ def scatter_reduce(
             )
         )
     read_index(index, "scatter_reduce")
-    dim = read_dim(dim, x.ndim)
-    src = as_source(x, index, src, "scatter_reduce")
+    dim = read_dim(dim, input.ndim)
+    src = as_source(input, index, src, "scatter_reduce")
     if not include_self:
-        start = full(shape=tuple(index.shape), value=_identity(reduce, x.dtype), dtype=x.dtype)
-        x = scatter_op(x, index, start, dim=dim)
+        start = full(
+            shape=tuple(index.shape), value=_identity(reduce, input.dtype), dtype=input.dtype
+        )
+        input = scatter_op(input, index, start, dim=dim)
     if reduce in AT:
-        return scatter_reduce_op(x, index, src, dim=dim, reduce=reduce)
-    total = scatter_add_op(x, index, src, dim=dim)
+        return scatter_reduce_op(input, index, src, dim=dim, reduce=reduce)
+    total = scatter_add_op(input, index, src, dim=dim)
     if reduce == "sum":
         return total
-    one = full(shape=tuple(index.shape), value=1, dtype=x.dtype)
-    own = full(shape=tuple(x.shape), value=1, dtype=x.dtype)
+    one = full(shape=tuple(index.shape), value=1, dtype=input.dtype)
+    own = full(shape=tuple(input.shape), value=1, dtype=input.dtype)
     if not include_self:
-        own = scatter_op(own, index, zeros_of(Aval(tuple(index.shape), x.dtype)), dim=dim)
+        own = scatter_op(own, index, zeros_of(Aval(tuple(index.shape), input.dtype)), dim=dim)
     count = scatter_add_op(own, index, one, dim=dim)
-    return total / count if x.dtype.is_floating_point else total // count
+    return total / count if input.dtype.is_floating_point else total // count
 
 
 def _identity(reduce: str, dtype: Any) -> Any:
@@ -529,20 +537,20 @@ def _identity(reduce: str, dtype: Any) -> Any:
     return int(limits.min if reduce == "amax" else limits.max)
 
 
-def index_select(x: Any, dim: int, index: Any) -> Any:
-    """The slabs of ``x`` along ``dim`` that the 1-d ``index`` names, in its order.
+def index_select(input: Any, dim: int, index: Any) -> Any:
+    """The slabs of ``input`` along ``dim`` that the 1-d ``index`` names, in its order.
 
     >>> import contraflow as cf
     >>> cf.index_select(cf.tensor([[1, 2], [3, 4]]), 0, cf.tensor([1, 1]))
     tensor([[3, 4],
             [3, 4]])
     """
-    dim = read_dim(dim, x.ndim)
+    dim = read_dim(dim, input.ndim)
     index = one_dimensional(index, "index_select")
-    if x.ndim == 0:
-        x = reshape_to(x, shape=(1,))
-        return reshape_to(select_op(x, index, dim=0), shape=())
-    return select_op(x, index, dim=dim)
+    if input.ndim == 0:
+        input = reshape_to(input, shape=(1,))
+        return reshape_to(select_op(input, index, dim=0), shape=())
+    return select_op(input, index, dim=dim)
 
 
 def one_dimensional(index: Any, what: str) -> Any:
@@ -585,35 +593,35 @@ def _write_slabs(record: Any, what: str, x: Any, dim: int, index: Any, src: Any)
     return out if shape else reshape_to(out, shape=())
 
 
-def index_add(x: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Any:
-    """``x`` with ``alpha * source`` added to its slabs ``index`` along ``dim``.
+def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: float = 1) -> Any:
+    """``input`` with ``alpha * source`` added to its slabs ``index`` along ``dim``.
 
     >>> import contraflow as cf
     >>> cf.index_add(cf.zeros(3), 0, cf.tensor([2, 2]), cf.tensor([1.0, 10.0]))
     tensor([ 0.,  0., 11.])
     """
     source = source if alpha == 1 else source * alpha
-    return _write_slabs(index_add_op, "index_add", x, dim, index, source)
+    return _write_slabs(index_add_op, "index_add", input, dim, index, source)
 
 
-def index_copy(x: Any, dim: int, index: Any, source: Any) -> Any:
-    """``x`` with its slabs ``index`` along ``dim`` replaced by those of ``source``.
+def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
+    """``input`` with its slabs ``index`` along ``dim`` replaced by those of ``source``.
 
     >>> import contraflow as cf
     >>> cf.index_copy(cf.zeros(3), 0, cf.tensor([2, 0]), cf.tensor([1.0, 10.0]))
     tensor([10.,  0.,  1.])
     """
-    return _write_slabs(index_copy_op, "index_copy", x, dim, index, source)
+    return _write_slabs(index_copy_op, "index_copy", input, dim, index, source)
 
 
-def index_fill(x: Any, dim: int, index: Any, value: Any) -> Any:
-    """``x`` with its slabs ``index`` along ``dim`` filled with one value.
+def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
+    """``input`` with its slabs ``index`` along ``dim`` filled with one value.
 
     >>> import contraflow as cf
     >>> cf.index_fill(cf.zeros(3), 0, cf.tensor([1]), 7)
     tensor([0., 7., 0.])
     """
-    return _write_slabs(index_copy_op, "index_fill", x, dim, index, scalar_like(x, value))
+    return _write_slabs(index_copy_op, "index_fill", input, dim, index, scalar_like(input, value))
 
 
 def scalar_like(x: Any, value: Any) -> Any:
@@ -635,8 +643,8 @@ def scalar_like(x: Any, value: Any) -> Any:
     return value if value.dtype is x.dtype else convert(value, dtype=x.dtype)
 
 
-def masked_fill(x: Any, mask: Any, value: Any) -> Any:
-    """``x`` with ``value`` where ``mask`` is True; mask and x broadcast.
+def masked_fill(input: Any, mask: Any, value: Any) -> Any:
+    """``input`` with ``value`` where ``mask`` is True; mask and x broadcast.
 
     >>> import contraflow as cf
     >>> x = cf.tensor([1.0, 2.0, 3.0])
@@ -647,29 +655,29 @@ def masked_fill(x: Any, mask: Any, value: Any) -> Any:
         raise DTypeError(
             lesson("masked_fill: the mask must be bool", [("mask", mask)], "mask.bool()")
         )
-    value = scalar_like(x, value)
+    value = scalar_like(input, value)
     if isinstance(value, int | float):
-        value = full(shape=(), value=value, dtype=x.dtype)
-    return where(mask, value, x)
+        value = full(shape=(), value=value, dtype=input.dtype)
+    return where(mask, value, input)
 
 
-def take(x: Any, index: Any) -> Any:
-    """The elements of the flattened ``x`` at ``index``, in the shape of the index.
+def take(input: Any, index: Any) -> Any:
+    """The elements of the flattened ``input`` at ``index``, in the shape of the index.
 
     >>> import contraflow as cf
     >>> cf.take(cf.tensor([[1, 2], [3, 4]]), cf.tensor([0, -1]))
     tensor([1, 4])
     """
     read_index(index, "take")
-    count = prod(x.shape)
+    count = prod(input.shape)
     flat = ravel_index(index, sizes=(count,))
-    return select_op(reshape_to(x, shape=(count,)), flat, dim=0)
+    return select_op(reshape_to(input, shape=(count,)), flat, dim=0)
 
 
-def take_along_dim(x: Any, indices: Any, dim: int | None = None) -> Any:
-    """The elements of ``x`` along ``dim`` at ``indices``, as argmax or argsort return them.
+def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+    """The elements of ``input`` along ``dim`` at ``indices``, as argmax or argsort return them.
 
-    ``x`` and ``indices`` broadcast in the other dimensions; without ``dim`` both are flattened.
+    ``input`` and ``indices`` broadcast in the other dimensions; without ``dim`` both are flattened.
 
     >>> import contraflow as cf
     >>> x = cf.tensor([[3, 1, 2]])
@@ -678,24 +686,24 @@ def take_along_dim(x: Any, indices: Any, dim: int | None = None) -> Any:
     """
     read_index(indices, "take_along_dim")
     if dim is None:
-        return take(x, reshape_to(indices, shape=(prod(indices.shape),)))
-    if x.ndim != indices.ndim:
+        return take(input, reshape_to(indices, shape=(prod(indices.shape),)))
+    if input.ndim != indices.ndim:
         raise ShapeError(
             lesson(
                 "take_along_dim: x and indices need the same number of dimensions",
-                [("x", x), ("indices", indices)],
+                [("input", input), ("indices", indices)],
                 "indices.unsqueeze(dim)",
             )
         )
-    dim = read_dim(dim, x.ndim)
-    size, count = x.shape[dim], indices.shape[dim]
+    dim = read_dim(dim, input.ndim)
+    size, count = input.shape[dim], indices.shape[dim]
     around = broadcast(
-        tuple(1 if d == dim else n for d, n in enumerate(x.shape)),
+        tuple(1 if d == dim else n for d, n in enumerate(input.shape)),
         tuple(1 if d == dim else n for d, n in enumerate(indices.shape)),
     )
-    x = expand(x, shape=(*around[:dim], size, *around[dim + 1 :]))
+    input = expand(input, shape=(*around[:dim], size, *around[dim + 1 :]))
     indices = expand(indices, shape=(*around[:dim], count, *around[dim + 1 :]))
-    return gather_op(x, ravel_index(indices, sizes=(size,)), dim=dim)
+    return gather_op(input, ravel_index(indices, sizes=(size,)), dim=dim)
 
 
 def merge_dims(x: Any, dims: Shape) -> tuple[Any, int, Any]:

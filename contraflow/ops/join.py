@@ -211,15 +211,15 @@ def read_cut_dim(x: Any, dim: int, what: str) -> int:
     return read_dim(dim, x.ndim)
 
 
-def split(x: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
-    """Views of ``x`` along ``dim``: of one size (the last may be smaller), or of a list of sizes.
+def split(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Views along ``dim``: of one size (the last may be smaller), or of a list of sizes.
 
     >>> import contraflow as cf
     >>> cf.split(cf.arange(5), 2)
     (tensor([0, 1]), tensor([2, 3]), tensor([4]))
     """
-    dim = read_cut_dim(x, dim, "split")
-    total = x.shape[dim]
+    dim = read_cut_dim(tensor, dim, "split")
+    total = tensor.shape[dim]
     if isinstance(split_size_or_sections, Iterable):
         sizes = [index(n) for n in split_size_or_sections]
         if sum(sizes) != total or any(n < 0 for n in sizes):
@@ -227,79 +227,81 @@ def split(x: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
                 lesson(
                     f"split: the sizes {sizes} must add up to {total}, the size of "
                     f"dimension {dim}; they add up to {sum(sizes)}",
-                    [("x", x)],
+                    [("tensor", tensor)],
                 )
             )
-        return _pieces(x, dim, np.cumsum([0, *sizes]).tolist())
+        return _pieces(tensor, dim, np.cumsum([0, *sizes]).tolist())
     size = index(split_size_or_sections)
     if size <= 0 and (size < 0 or total):
         raise ArgumentError(lesson(f"split: the size of a part must be > 0, received {size}"))
     cuts = [*range(0, total, size), total] if total else [0, 0]
-    return _pieces(x, dim, cuts)
+    return _pieces(tensor, dim, cuts)
 
 
-def chunk(x: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """At most ``chunks`` views of equal size along ``dim``; the last may be smaller.
 
     >>> import contraflow as cf
     >>> cf.chunk(cf.arange(5), 2)
     (tensor([0, 1, 2]), tensor([3, 4]))
     """
-    dim = read_cut_dim(x, dim, "chunk")
+    dim = read_cut_dim(input, dim, "chunk")
     if chunks <= 0:
         raise ArgumentError(lesson(f"chunk: chunks must be > 0, received {chunks}"))
-    total = x.shape[dim]
+    total = input.shape[dim]
     if total == 0:
-        return _pieces(x, dim, [0] * (chunks + 1))
-    return split(x, -(-total // chunks), dim)
+        return _pieces(input, dim, [0] * (chunks + 1))
+    return split(input, -(-total // chunks), dim)
 
 
-def tensor_split(x: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
-    """Views of ``x`` along ``dim``: this many of nearly equal size, or cut at these indices."""
-    dim = read_cut_dim(x, dim, "tensor_split")
-    total = x.shape[dim]
+def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Views of ``input`` along ``dim``: this many of nearly equal size, or cut at these indices."""
+    dim = read_cut_dim(input, dim, "tensor_split")
+    total = input.shape[dim]
     if hasattr(indices_or_sections, "tolist"):
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, Iterable):
         inner = [slice(0, index(i)).indices(total)[1] for i in indices_or_sections]
-        return _pieces(x, dim, [0, *inner, total])
+        return _pieces(input, dim, [0, *inner, total])
     n = index(indices_or_sections)
     if n <= 0:
         raise ArgumentError(lesson(f"tensor_split: sections must be > 0, received {n}"))
     whole, rest = divmod(total, n)
-    return _pieces(x, dim, [i * whole + min(i, rest) for i in range(n + 1)])
+    return _pieces(input, dim, [i * whole + min(i, rest) for i in range(n + 1)])
 
 
-def hsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+def hsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
     """Cut along dimension 1 (a vector: along 0)."""
-    return tensor_split(x, indices_or_sections, 0 if x.ndim == 1 else 1)
+    return tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else 1)
 
 
-def vsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+def vsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
     """Cut along dimension 0."""
-    return tensor_split(x, indices_or_sections, 0)
+    return tensor_split(input, indices_or_sections, 0)
 
 
-def dsplit(x: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+def dsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
     """Cut along dimension 2."""
-    return tensor_split(x, indices_or_sections, 2)
+    return tensor_split(input, indices_or_sections, 2)
 
 
-def unbind(x: Any, dim: int = 0) -> tuple[Any, ...]:
+def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
     """The parts at each index of ``dim``, which goes away; views.
 
     >>> import contraflow as cf
     >>> cf.unbind(cf.tensor([[1, 2], [3, 4]]))
     (tensor([1, 2]), tensor([3, 4]))
     """
-    dim = read_cut_dim(x, dim, "unbind")
-    return tuple(slice_dims(x, bounds=full_bounds(x, dim, i)) for i in range(x.shape[dim]))
+    dim = read_cut_dim(input, dim, "unbind")
+    return tuple(
+        slice_dims(input, bounds=full_bounds(input, dim, i)) for i in range(input.shape[dim])
+    )
 
 
 # ---- rolling and padding -----------------------------------------------------------------------
 
 
-def roll(x: Any, shifts: Any, dims: Any = None) -> Any:
+def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     """Entries moved by ``shifts`` along ``dims``, what leaves at one end enters at the other.
 
     Without ``dims`` the flattened tensor is rolled.
@@ -311,18 +313,22 @@ def roll(x: Any, shifts: Any, dims: Any = None) -> Any:
     by = [shifts] if not isinstance(shifts, Iterable) else list(shifts)
     if dims is None or dims == ():
         if len(by) != 1:
-            raise ArgumentError(lesson("roll: several shifts need as many dims", [("x", x)]))
-        flat = roll(reshape_to(x, shape=(prod(x.shape),)), by[0], 0)
-        return reshape_to(flat, shape=tuple(x.shape))
+            raise ArgumentError(
+                lesson("roll: several shifts need as many dims", [("input", input)])
+            )
+        flat = roll(reshape_to(input, shape=(prod(input.shape),)), by[0], 0)
+        return reshape_to(flat, shape=tuple(input.shape))
     along = [dims] if not isinstance(dims, Iterable) else list(dims)
     if len(along) != len(by):
-        raise ArgumentError(lesson(f"roll: {len(by)} shifts for {len(along)} dims", [("x", x)]))
+        raise ArgumentError(
+            lesson(f"roll: {len(by)} shifts for {len(along)} dims", [("input", input)])
+        )
     for shift, d in zip(by, along, strict=True):
-        dim = read_cut_dim(x, d, "roll")
-        size = x.shape[dim]
+        dim = read_cut_dim(input, d, "roll")
+        size = input.shape[dim]
         cut = -index(shift) % size if size else 0
-        x = cat_op(*reversed(_pieces(x, dim, (0, cut, size))), dim=dim)
-    return x if by else x.clone()
+        input = cat_op(*reversed(_pieces(input, dim, (0, cut, size))), dim=dim)
+    return input if by else input.clone()
 
 
 def _pad_shape(x: Aval, widths: tuple[Shape, ...], value: float) -> Aval:

@@ -224,9 +224,7 @@ def _grad_cofactors(g: Any, x: Any) -> Any:
     # c = det(x) b with b = x^-T, so dc = det(x) (<b, dx> b - b dx^T b)
     b = swap_last(inverse_op(x))
     share = reduce_sum(g * b, dims=(g.ndim - 2, g.ndim - 1), keepdim=True) * b
-    return column(column(det_op(x))) * (
-        share - matrix_product(matrix_product(b, swap_last(g)), b)
-    )
+    return column(column(det_op(x))) * (share - matrix_product(matrix_product(b, swap_last(g)), b))
 
 
 cofactors_op = op(

@@ -70,7 +70,7 @@ nan_to_num_op = op(
 
 
 def nan_to_num(
-    x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+    input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Any:
     """x with NaN and infinities replaced, infinities by the dtype's largest numbers unless given.
 
@@ -78,7 +78,7 @@ def nan_to_num(
     >>> cf.nan_to_num(cf.tensor([float("nan"), float("inf"), 1.0]), posinf=5.0)
     tensor([0., 5., 1.])
     """
-    return nan_to_num_op(x, nan=nan, posinf=posinf, neginf=neginf)
+    return nan_to_num_op(input, nan=nan, posinf=posinf, neginf=neginf)
 
 
 # ---- signs and steps -----------------------------------------------------------------------
@@ -198,7 +198,7 @@ bitwise_not = op(
 
 
 def isclose(
-    a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Any:
     """Where |a - b| <= atol + rtol |b|, element by element; infinities only equal themselves.
 
@@ -209,21 +209,21 @@ def isclose(
     Raises:
         DTypeError: if the dtypes differ.
     """
-    if a.dtype is not b.dtype:
+    if input.dtype is not other.dtype:
         raise DTypeError(
             lesson(
                 "isclose: both tensors must have one dtype",
-                [("a", a), ("b", b)],
-                f"b.to(cf.{a.dtype.name})",
+                [("input", input), ("other", other)],
+                f"b.to(cf.{input.dtype.name})",
             )
         )
-    if not a.dtype.is_floating_point:
-        a, b = convert(a, dtype=int64), convert(b, dtype=int64)
-    apart = abs(a - b)
-    near = le(apart, add_op(mul(abs(b), rtol), atol))
-    close = logical_or(eq(a, b), logical_and(isfinite(apart), near))
+    if not input.dtype.is_floating_point:
+        input, other = convert(input, dtype=int64), convert(other, dtype=int64)
+    apart = abs(input - other)
+    near = le(apart, add_op(mul(abs(other), rtol), atol))
+    close = logical_or(eq(input, other), logical_and(isfinite(apart), near))
     if equal_nan:
-        close = logical_or(close, logical_and(ne(a, a), ne(b, b)))
+        close = logical_or(close, logical_and(ne(input, input), ne(other, other)))
     return close
 
 
@@ -232,7 +232,7 @@ def _count(x: Any) -> Any:
 
 
 def allclose(
-    a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
     """Whether ``isclose`` holds for every element, as a Python bool.
 
@@ -240,14 +240,14 @@ def allclose(
     >>> cf.allclose(cf.tensor([1.0, 2.0]), cf.tensor([1.0, 2.1]))
     False
     """
-    return not bool(_count(logical_not(isclose(a, b, rtol, atol, equal_nan))))
+    return not bool(_count(logical_not(isclose(input, other, rtol, atol, equal_nan))))
 
 
-def equal(a: Any, b: Any) -> bool:
+def equal(input: Any, other: Any) -> bool:
     """Whether two tensors have the same shape and elements, as a Python bool.
 
     >>> import contraflow as cf
     >>> cf.equal(cf.tensor([1, 2]), cf.tensor([1, 2]))
     True
     """
-    return tuple(a.shape) == tuple(b.shape) and not bool(_count(ne(a, b)))
+    return tuple(input.shape) == tuple(other.shape) and not bool(_count(ne(input, other)))

@@ -70,7 +70,7 @@ matrix_product: Op = op(
 )  # fmt: skip
 
 
-def matmul(a: Any, b: Any) -> Any:
+def matmul(input: Any, other: Any) -> Any:
     """The matrix product; a 1-d operand is a vector, leading dimensions broadcast.
 
     Shapes: ``[n] @ [n]`` is a scalar, ``[m, n] @ [n]`` a vector, ``[..., m, k] @ [..., k, n]``
@@ -83,10 +83,11 @@ def matmul(a: Any, b: Any) -> Any:
     Raises:
         ShapeError: if the inner sizes differ.
     """
-    if not (isinstance(a, Operand) and isinstance(b, Operand)):
-        check_tensors("matmul", a=a, b=b)
-    rank, other = a.ndim, b.ndim
-    if rank == 0 or other == 0:
+    if not (isinstance(input, Operand) and isinstance(other, Operand)):
+        check_tensors("matmul", input=input, other=other)
+    a, b = input, other
+    rank, rank_b = a.ndim, b.ndim
+    if rank == 0 or rank_b == 0:
         raise ShapeError(
             lesson(
                 "matmul: both operands need at least one dimension",
@@ -94,20 +95,20 @@ def matmul(a: Any, b: Any) -> Any:
                 "a * b multiplies by a scalar",
             )
         )
-    inner = b.shape[-2 if other > 1 else 0]
+    inner = b.shape[-2 if rank_b > 1 else 0]
     if a.shape[-1] != inner:
         raise inner_sizes(a, b, a.shape[-1], inner)
-    if rank == 2 and other == 2:
+    if rank == 2 and rank_b == 2:
         return matrix_product(a, b)
-    if other == 2:
+    if rank_b == 2:
         return rows_times(a, b)
     left = a if rank > 1 else reshape_to(a, shape=(1, *a.shape))
-    right = b if other > 1 else reshape_to(b, shape=(*b.shape, 1))
+    right = b if rank_b > 1 else reshape_to(b, shape=(*b.shape, 1))
     product = matrix_product(left, right)
     shape = tuple(product.shape)
     if rank == 1:
         shape = (*shape[:-2], shape[-1])
-    if other == 1:
+    if rank_b == 1:
         shape = shape[:-1]
     return reshape_to(product, shape=shape) if shape != tuple(product.shape) else product
 

@@ -85,7 +85,7 @@ median_all = op(
 _Median, _NanMedian = named("median"), named("nanmedian")
 
 
-def median(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def median(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median; of two in the middle the lower one. With ``dim``: ``(values, indices)``.
 
     NaN if there is one. Elements equal to the median of all share its gradient.
@@ -97,23 +97,23 @@ def median(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     >>> cf.median(cf.tensor([4.0, 1.0, 3.0, 2.0]))
     tensor(2.)
     """
-    check_tensors("median", input=x)
+    check_tensors("median", input=input)
     if dim is None:
-        return median_all(x, skip=False)
-    return _Median(*pick(median_index, x, dim, keepdim, skip=False))
+        return median_all(input, skip=False)
+    return _Median(*pick(median_index, input, dim, keepdim, skip=False))
 
 
-def nanmedian(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+def nanmedian(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median of the elements that are not NaN; see ``median``.
 
     >>> import contraflow as cf
     >>> cf.nanmedian(cf.tensor([1.0, float("nan"), 3.0]))
     tensor(1.)
     """
-    check_tensors("nanmedian", input=x)
+    check_tensors("nanmedian", input=input)
     if dim is None:
-        return median_all(x, skip=True)
-    return _NanMedian(*pick(median_index, x, dim, keepdim, skip=True))
+        return median_all(input, skip=True)
+    return _NanMedian(*pick(median_index, input, dim, keepdim, skip=True))
 
 
 INTERPOLATIONS = ("linear", "lower", "higher", "midpoint", "nearest")
@@ -149,9 +149,7 @@ def _quantile(
     # rows: [..., n], each to be sorted; ranks: [..., Q], places between their elements
     rows = permute_dims(x, dims=(*(d for d in range(x.ndim) if d != dim), dim))
     last = rows.ndim - 1
-    ranks = _ranks(
-        rows, reshape_to(q, shape=(-1,)) if q.ndim == 1 else reshape_to(q, shape=(1,)), skip
-    )
+    ranks = _ranks(rows, q if q.ndim else reshape_to(q, shape=(1,)), skip)
     found = _between(rows, ranks, last, interpolation)
     found = permute_dims(found, dims=(last, *range(last)))
     sizes = left if keepdim else tuple(rows.shape[:-1])
@@ -215,7 +213,7 @@ def _between(rows: Any, ranks: Any, last: int, interpolation: str) -> Any:
 
 
 def quantile(
-    x: Any,
+    input: Any,
     q: Any,
     dim: int | None = None,
     keepdim: bool = False,
@@ -236,11 +234,11 @@ def quantile(
     >>> cf.quantile(cf.tensor([0.0, 1.0, 2.0, 3.0]), 0.4)
     tensor(1.2000)
     """
-    return _quantile("quantile", x, q, dim, keepdim, interpolation, False)
+    return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
 
 
 def nanquantile(
-    x: Any,
+    input: Any,
     q: Any,
     dim: int | None = None,
     keepdim: bool = False,
@@ -253,7 +251,7 @@ def nanquantile(
     >>> cf.nanquantile(cf.tensor([1.0, float("nan"), 2.0]), 0.5)
     tensor(1.5000)
     """
-    return _quantile("nanquantile", x, q, dim, keepdim, interpolation, True)
+    return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)
 
 
 # ---- histograms ----------------------------------------------------------------------------------
@@ -284,7 +282,7 @@ histc_op = op(
 )  # fmt: skip
 
 
-def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
+def histc(input: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     """How many elements fall into each of ``bins`` equal intervals from ``min`` to ``max``.
 
     Elements outside are not counted; ``min == max`` takes the range of the data.
@@ -297,7 +295,7 @@ def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
     >>> cf.histc(cf.tensor([1.0, 2.0, 1.0]), bins=4, min=0, max=3)
     tensor([0., 2., 1., 0.])
     """
-    floating("histc", x)
+    floating("histc", input)
     if bins < 1 or max < min:
         raise ArgumentError(
             lesson(
@@ -305,4 +303,4 @@ def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Any:
                 fix="bins >= 1 and min <= max",
             )
         )
-    return histc_op(x, bins=int(bins), min=float(min), max=float(max))
+    return histc_op(input, bins=int(bins), min=float(min), max=float(max))

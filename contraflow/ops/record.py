@@ -209,8 +209,17 @@ class Op:
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
         if len(args) != self.arity and not self.variadic:
-            raise self.wrong_count(args)
+            args = self.named(args, attrs)
         return bind(self, args, attrs)
+
+    def named(self, args: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, ...]:
+        """The operands, some of them given by PyTorch's names: ``exp(input=x)``."""
+        second = "exponent" if self.name == "pow" else "other"
+        names = (*(("input", second)[: self.arity]), *self.operands[2:])
+        given = [attrs.pop(name) for name in names[len(args) :] if name in attrs]
+        if len(args) + len(given) != self.arity:
+            raise self.wrong_count((*args, *given))
+        return (*args, *given)
 
     def wrong_count(self, args: tuple[Any, ...]) -> DTypeError:
         """The error for too many or too few operands (NumPy would take one more as ``out``)."""

@@ -254,7 +254,7 @@ def read_over(what: str, x: Any, dim: Any) -> Shape:
     return EVERY[ndim] if dim is None and ndim < 8 else read_dims(dim, ndim)
 
 
-def sum(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Any:
+def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Any:
     """The sum over ``dim`` (an int, several, or None for all). Integers and bool sum as int64.
 
     Raises:
@@ -264,13 +264,13 @@ def sum(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None =
     >>> cf.sum(cf.ones(2, 3), dim=1)
     tensor([3., 3.])
     """
-    dims = read_over("sum", x, dim)
-    if dtype is not None or x._value.dtype.kind != "f":
-        x = convert(x, dtype=dtype or int64)
-    return reduce_sum(x, dims=dims, keepdim=keepdim)
+    dims = read_over("sum", input, dim)
+    if dtype is not None or input._value.dtype.kind != "f":
+        input = convert(input, dtype=dtype or int64)
+    return reduce_sum(input, dims=dims, keepdim=keepdim)
 
 
-def mean(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Any:
+def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Any:
     """The mean over ``dim`` (an int, several, or None for all) of a floating tensor.
 
     Raises:
@@ -281,12 +281,12 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None 
     >>> cf.mean(cf.tensor([[1.0, 2.0], [3.0, 6.0]]), dim=0)
     tensor([2., 4.])
     """
-    dims = read_over("mean", x, dim)
-    if dtype is not None and x.dtype is not dtype:
-        x = convert(x, dtype=dtype)
-    if x._value.dtype.kind != "f":
-        floating("mean", x, f"x.float().mean({'' if dim is None else f'dim={dim}'})")
-    return reduce_mean(x, dims=dims, keepdim=keepdim)
+    dims = read_over("mean", input, dim)
+    if dtype is not None and input.dtype is not dtype:
+        input = convert(input, dtype=dtype)
+    if input._value.dtype.kind != "f":
+        floating("mean", input, f"x.float().mean({'' if dim is None else f'dim={dim}'})")
+    return reduce_mean(input, dims=dims, keepdim=keepdim)
 
 
 def floating(what: str, x: Any, fix: str = "x.float()") -> None:
@@ -302,18 +302,18 @@ def floating(what: str, x: Any, fix: str = "x.float()") -> None:
         )
 
 
-def prod(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Any:
+def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Any:
     """The product over ``dim`` (None for all). Integers and bool multiply as int64.
 
     >>> import contraflow as cf
     >>> cf.prod(cf.tensor([2.0, 3.0, 4.0]))
     tensor(24.)
     """
-    dims = read_over("prod", x, dim)
-    return reduce_prod(widened(x, dtype), dims=dims, keepdim=keepdim)
+    dims = read_over("prod", input, dim)
+    return reduce_prod(widened(input, dtype), dims=dims, keepdim=keepdim)
 
 
-def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def amax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The maximum over ``dim`` (an int, several, or None for all); equal ones share its gradient.
 
     Raises:
@@ -323,10 +323,10 @@ def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     >>> cf.amax(cf.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=1)
     tensor([4., 3.])
     """
-    return reduce_max(x, dims=read_over("amax", x, dim), keepdim=keepdim)
+    return reduce_max(input, dims=read_over("amax", input, dim), keepdim=keepdim)
 
 
-def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """The minimum over ``dim`` (an int, several, or None for all); equal ones share its gradient.
 
     Raises:
@@ -336,7 +336,7 @@ def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     >>> cf.amin(cf.tensor([[1.0, 4.0], [3.0, 2.0]]), dim=1)
     tensor([1., 2.])
     """
-    return reduce_min(x, dims=read_over("amin", x, dim), keepdim=keepdim)
+    return reduce_min(input, dims=read_over("amin", input, dim), keepdim=keepdim)
 
 
 def _true(record: Any, x: Any, dim: Any, keepdim: bool) -> Any:
@@ -344,7 +344,7 @@ def _true(record: Any, x: Any, dim: Any, keepdim: bool) -> Any:
     return convert(truth, dtype=uint8) if x.dtype is uint8 else truth  # as in PyTorch
 
 
-def all(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def all(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Whether all elements over ``dim`` (None for all) are true, that is not 0. Bool (uint8 for
     uint8).
 
@@ -352,10 +352,10 @@ def all(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     >>> cf.all(cf.tensor([[True, True], [True, False]]), dim=1)
     tensor([ True, False])
     """
-    return _true(reduce_all, x, dim, keepdim)
+    return _true(reduce_all, input, dim, keepdim)
 
 
-def any(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+def any(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Whether any element over ``dim`` (None for all) is true, that is not 0. Bool (uint8 for
     uint8).
 
@@ -363,34 +363,38 @@ def any(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
     >>> cf.any(cf.tensor([[False, True], [False, False]]), dim=1)
     tensor([ True, False])
     """
-    return _true(reduce_any, x, dim, keepdim)
+    return _true(reduce_any, input, dim, keepdim)
 
 
-def count_nonzero(x: Any, dim: Any = None) -> Any:
+def count_nonzero(input: Any, dim: Any = None) -> Any:
     """How many elements over ``dim`` (None for all) are not 0, as int64.
 
     >>> import contraflow as cf
     >>> cf.count_nonzero(cf.tensor([[1, 0], [2, 3]]), dim=1)
     tensor([1, 2])
     """
-    dims = read_over("count_nonzero", x, dim)
-    return reduce_sum(convert(ne(x, 0), dtype=int64), dims=dims, keepdim=False)
+    dims = read_over("count_nonzero", input, dim)
+    return reduce_sum(convert(ne(input, 0), dtype=int64), dims=dims, keepdim=False)
 
 
-def nansum(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Any:
+def nansum(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Any:
     """The sum that takes NaN as 0.
 
     >>> import contraflow as cf
     >>> cf.nansum(cf.tensor([1.0, float("nan"), 2.0]))
     tensor(3.)
     """
-    check_tensors("nansum", input=x)
-    if x.dtype.is_floating_point:
-        x = where_op(ne(x, x), 0.0, x)
-    return sum(x, dim, keepdim, dtype=dtype)
+    check_tensors("nansum", input=input)
+    if input.dtype.is_floating_point:
+        input = where_op(ne(input, input), 0.0, input)
+    return sum(input, dim, keepdim, dtype=dtype)
 
 
-def nanmean(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Any:
+def nanmean(
+    input: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Any:
     """The mean of the elements that are not NaN; NaN if there are none.
 
     Raises:
@@ -400,6 +404,6 @@ def nanmean(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: DType | No
     >>> cf.nanmean(cf.tensor([1.0, float("nan"), 2.0]))
     tensor(1.5000)
     """
-    floating("nanmean", x)
-    number = convert(eq(x, x), dtype=dtype or x.dtype)
-    return nansum(x, dim, keepdim, dtype=dtype) / sum(number, dim, keepdim)
+    floating("nanmean", input)
+    number = convert(eq(input, input), dtype=dtype or input.dtype)
+    return nansum(input, dim, keepdim, dtype=dtype) / sum(number, dim, keepdim)

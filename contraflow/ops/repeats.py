@@ -21,7 +21,7 @@ __all__ = ["repeat_interleave"]
 METHODS = ("repeat_interleave",)
 
 
-def repeat_interleave(x: Any, repeats: Any, dim: int | None = None) -> Any:
+def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
     """Each entry along ``dim`` several times in a row; without ``dim``, of the flat tensor.
 
     Args:
@@ -41,12 +41,12 @@ def repeat_interleave(x: Any, repeats: Any, dim: int | None = None) -> Any:
         ShapeError: if there is not one count for each entry.
     """
     if dim is None:
-        x, dim = reshape_to(x, shape=(int(np.prod(x.shape, dtype=int)),)), 0
-    dim = read_dim(dim, x.ndim)
-    if x.ndim == 0:
-        x = reshape_to(x, shape=(1,))
+        input, dim = reshape_to(input, shape=(int(np.prod(input.shape, dtype=int)),)), 0
+    dim = read_dim(dim, input.ndim)
+    if input.ndim == 0:
+        input = reshape_to(input, shape=(1,))
     if not hasattr(repeats, "dtype"):
-        return _evenly(x, index(repeats), dim)
+        return _evenly(input, index(repeats), dim)
     counts = values(repeats)
     if counts is None:
         raise CaptureError(
@@ -63,17 +63,17 @@ def repeat_interleave(x: Any, repeats: Any, dim: int | None = None) -> Any:
                    "repeats.long()")
         )  # fmt: skip
     if counts.size == 1:
-        return _evenly(x, int(counts.reshape(-1)[0]), dim)
-    if counts.shape != (x.shape[dim],):
+        return _evenly(input, int(counts.reshape(-1)[0]), dim)
+    if counts.shape != (input.shape[dim],):
         raise ShapeError(
             lesson(
-                f"repeat_interleave: one count for each of the {x.shape[dim]} entries is needed",
-                [("x", x), ("repeats", repeats)],
+                f"repeat_interleave: one count for each of {input.shape[dim]} entries is needed",
+                [("input", input), ("repeats", repeats)],
                 "an integer, or a 1-d tensor of that size",
             )
         )
     _not_negative(int(counts.min(initial=0)))
-    return index_select(x, dim, np.repeat(np.arange(x.shape[dim]), counts))
+    return index_select(input, dim, np.repeat(np.arange(input.shape[dim]), counts))
 
 
 def _evenly(x: Any, count: int, dim: int) -> Any:

@@ -70,7 +70,7 @@ round_op = op(
 )  # fmt: skip
 
 
-def round(x: Any, *, decimals: int = 0) -> Any:
+def round(input: Any, *, decimals: int = 0) -> Any:
     """The nearest number with ``decimals`` decimal places; halves go to the even neighbour.
 
     Negative ``decimals`` round to tens, hundreds, ...
@@ -82,15 +82,15 @@ def round(x: Any, *, decimals: int = 0) -> Any:
     Raises:
         DTypeError: for integers with ``decimals``.
     """
-    if decimals != 0 and not x.dtype.is_floating_point:
+    if decimals != 0 and not input.dtype.is_floating_point:
         raise DTypeError(
             lesson(
                 "round: decimals need a floating-point tensor",
-                [("x", x)],
+                [("input", input)],
                 f"x.double().round(decimals={decimals})",
             )
         )
-    return round_op(x, decimals=decimals)
+    return round_op(input, decimals=decimals)
 
 
 # ---- division ------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ def widened(x: Any, dtype: DType | None) -> Any:
     return x if x.dtype is wanted else convert(x, dtype=wanted)
 
 
-def cumsum(x: Any, dim: int, *, dtype: DType | None = None) -> Any:
+def cumsum(input: Any, dim: int, *, dtype: DType | None = None) -> Any:
     """The running sum along ``dim``: y_i = x_0 + ... + x_i. Integers and bool give int64.
 
     Raises:
@@ -201,30 +201,30 @@ def cumsum(x: Any, dim: int, *, dtype: DType | None = None) -> Any:
     >>> cf.cumsum(cf.tensor([1.0, 2.0, 3.0]), dim=0)
     tensor([1., 3., 6.])
     """
-    flat, dim = along("cumsum", x, dim)
-    return back(cumsum_op(widened(flat, dtype), dim=dim, reverse=False), x)
+    flat, dim = along("cumsum", input, dim)
+    return back(cumsum_op(widened(flat, dtype), dim=dim, reverse=False), input)
 
 
-def cumprod(x: Any, dim: int, *, dtype: DType | None = None) -> Any:
+def cumprod(input: Any, dim: int, *, dtype: DType | None = None) -> Any:
     """The running product along ``dim``: y_i = x_0 ... x_i. Integers and bool give int64.
 
     >>> import contraflow as cf
     >>> cf.cumprod(cf.tensor([1.0, 2.0, 3.0]), dim=0)
     tensor([1., 2., 6.])
     """
-    flat, dim = along("cumprod", x, dim)
-    return back(cumprod_op(widened(flat, dtype), dim=dim, reverse=False), x)
+    flat, dim = along("cumprod", input, dim)
+    return back(cumprod_op(widened(flat, dtype), dim=dim, reverse=False), input)
 
 
-def logcumsumexp(x: Any, dim: int) -> Any:
+def logcumsumexp(input: Any, dim: int) -> Any:
     """log(e^(x_0) + ... + e^(x_i)) along ``dim``, without overflow.
 
     >>> import contraflow as cf
     >>> cf.logcumsumexp(cf.tensor([1000.0, 1000.0]), dim=0)
     tensor([1000.0000, 1000.6932])
     """
-    flat, dim = along("logcumsumexp", x, dim)
-    return back(logcumsumexp_op(flat, dim=dim), x)
+    flat, dim = along("logcumsumexp", input, dim)
+    return back(logcumsumexp_op(flat, dim=dim), input)
 
 
 def _running(name: str, largest: bool, x: Any, dim: int) -> tuple[Any, Any]:
@@ -236,27 +236,27 @@ def _running(name: str, largest: bool, x: Any, dim: int) -> tuple[Any, Any]:
 _CumMax, _CumMin = named("cummax"), named("cummin")
 
 
-def cummax(x: Any, dim: int) -> Any:
+def cummax(input: Any, dim: int) -> Any:
     """The running maximum along ``dim`` and where it was (last) reached: ``(values, indices)``.
 
     >>> import contraflow as cf
     >>> cf.cummax(cf.tensor([1.0, 3.0, 2.0]), dim=0).values
     tensor([1., 3., 3.])
     """
-    return _CumMax(*_running("cummax", True, x, dim))
+    return _CumMax(*_running("cummax", True, input, dim))
 
 
-def cummin(x: Any, dim: int) -> Any:
+def cummin(input: Any, dim: int) -> Any:
     """The running minimum along ``dim`` and where it was (last) reached: ``(values, indices)``.
 
     >>> import contraflow as cf
     >>> cf.cummin(cf.tensor([1.0, 3.0, 2.0]), dim=0).indices
     tensor([0, 0, 0])
     """
-    return _CumMin(*_running("cummin", False, x, dim))
+    return _CumMin(*_running("cummin", False, input, dim))
 
 
-def diff(x: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
+def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """The n-th difference along ``dim``: x_{i+1} - x_i, n times. Bool gives xor.
 
     Raises:
@@ -267,20 +267,22 @@ def diff(x: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = N
     >>> cf.diff(cf.tensor([1, 4, 9, 16]))
     tensor([3, 5, 7])
     """
-    check_tensors("diff", input=x)
-    if not x.ndim:
+    check_tensors("diff", input=input)
+    if not input.ndim:
         raise ShapeError(
-            lesson("diff needs at least one dimension", [("input", x.aval)], "x.reshape(1)")
+            lesson("diff needs at least one dimension", [("input", input.aval)], "x.reshape(1)")
         )
     if n < 0:
         raise ArgumentError(lesson(f"diff: n must be >= 0, received {n}", fix="n=1"))
-    dim = read_dim(dim, x.ndim)
-    parts = [t for t in (prepend, x, append) if t is not None]
+    dim = read_dim(dim, input.ndim)
+    parts = [t for t in (prepend, input, append) if t is not None]
     if len(parts) > 1:
-        x = OPS["cat"](*parts, dim=dim)
-    for _ in range(min(n, x.shape[dim])):
-        low, high = [(0, m, 1) for m in x.shape], [(0, m, 1) for m in x.shape]
-        low[dim], high[dim] = (0, x.shape[dim] - 1, 1), (1, x.shape[dim], 1)
-        subtract = ne if x.dtype is bool_ else sub_op
-        x = subtract(slice_dims(x, bounds=tuple(high)), slice_dims(x, bounds=tuple(low)))
-    return x
+        input = OPS["cat"](*parts, dim=dim)
+    for _ in range(min(n, input.shape[dim])):
+        low, high = [(0, m, 1) for m in input.shape], [(0, m, 1) for m in input.shape]
+        low[dim], high[dim] = (0, input.shape[dim] - 1, 1), (1, input.shape[dim], 1)
+        subtract = ne if input.dtype is bool_ else sub_op
+        input = subtract(
+            slice_dims(input, bounds=tuple(high)), slice_dims(input, bounds=tuple(low))
+        )
+    return input

@@ -46,7 +46,7 @@ INPLACE = ("tril", "triu")
 # ---- sizes -------------------------------------------------------------------------------------
 
 
-def reshape(x: Any, *shape: Any) -> Any:
+def reshape(input: Any, *shape: Any) -> Any:
     """The elements in another shape; one size may be -1. Shares memory where that is possible.
 
     >>> import contraflow as cf
@@ -55,7 +55,7 @@ def reshape(x: Any, *shape: Any) -> Any:
             [3, 4, 5]])
     """
     sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], Iterable) else shape
-    return reshape_to(x, shape=resolve_size(tuple(sizes), prod(x.shape)))
+    return reshape_to(input, shape=resolve_size(tuple(sizes), prod(input.shape)))
 
 
 def reshape_as(x: Any, other: Any) -> Any:
@@ -63,65 +63,70 @@ def reshape_as(x: Any, other: Any) -> Any:
     return reshape(x, tuple(other.shape))
 
 
-def ravel(x: Any) -> Any:
+def ravel(input: Any) -> Any:
     """All elements in one dimension."""
-    return reshape_to(x, shape=(prod(x.shape),))
+    return reshape_to(input, shape=(prod(input.shape),))
 
 
-def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Dimensions ``start_dim`` to ``end_dim``, both included, become one.
 
     >>> import contraflow as cf
     >>> cf.flatten(cf.zeros(2, 3, 4), 1).shape
     contraflow.Size([2, 12])
     """
-    shape = tuple(x.shape)
-    first, last = read_dim(start_dim, x.ndim, "start_dim"), read_dim(end_dim, x.ndim, "end_dim")
+    shape = tuple(input.shape)
+    first, last = (
+        read_dim(start_dim, input.ndim, "start_dim"),
+        read_dim(end_dim, input.ndim, "end_dim"),
+    )
     if first > last:
         raise ArgumentError(
-            lesson(f"flatten: start_dim={start_dim} comes after end_dim={end_dim}", [("x", x)])
+            lesson(
+                f"flatten: start_dim={start_dim} comes after end_dim={end_dim}", [("input", input)]
+            )
         )
     merged = prod(shape[first : last + 1])
-    return reshape_to(x, shape=(*shape[:first], merged, *shape[last + 1 :]))
+    return reshape_to(input, shape=(*shape[:first], merged, *shape[last + 1 :]))
 
 
-def unflatten(x: Any, dim: int, sizes: Any) -> Any:
+def unflatten(input: Any, dim: int, sizes: Any) -> Any:
     """Dimension ``dim`` is split into ``sizes``, of which one may be -1.
 
     >>> import contraflow as cf
     >>> cf.unflatten(cf.zeros(2, 12), 1, (3, -1)).shape
     contraflow.Size([2, 3, 4])
     """
-    shape, dim = tuple(x.shape), read_dim(dim, x.ndim)
+    shape, dim = tuple(input.shape), read_dim(dim, input.ndim)
     inner = resolve_size(sizes, shape[dim], "unflatten")
-    return reshape_to(x, shape=(*shape[:dim], *inner, *shape[dim + 1 :]))
+    return reshape_to(input, shape=(*shape[:dim], *inner, *shape[dim + 1 :]))
 
 
-def squeeze(x: Any, dim: Any = None) -> Any:
+def squeeze(input: Any, dim: Any = None) -> Any:
     """Without the dimensions of size 1: all of them, one, or several.
 
     >>> import contraflow as cf
     >>> cf.zeros(1, 2, 1).squeeze().shape, cf.zeros(1, 2, 1).squeeze(0).shape
     (contraflow.Size([2]), contraflow.Size([2, 1]))
     """
-    shape = tuple(x.shape)
+    shape = tuple(input.shape)
     if dim == () or dim == []:
         dims: Shape = ()
     else:
-        dims = read_dims(dim, x.ndim)
-    return reshape_to(x, shape=tuple(n for d, n in enumerate(shape) if n != 1 or d not in dims))
+        dims = read_dims(dim, input.ndim)
+    return reshape_to(input, shape=tuple(n for d, n in enumerate(shape) if n != 1 or d not in dims))
 
 
-def unsqueeze(x: Any, dim: int) -> Any:
+def unsqueeze(input: Any, dim: int) -> Any:
     """With a new dimension of size 1 at ``dim``.
 
     >>> import contraflow as cf
     >>> cf.zeros(2, 3).unsqueeze(-1).shape
     contraflow.Size([2, 3, 1])
     """
-    shape = tuple(x.shape)
-    dim = read_dim(dim, x.ndim + 1)
-    return reshape_to(x, shape=(*shape[:dim], 1, *shape[dim:]))
+    shape = tuple(input.shape)
+    dim = read_dim(dim, input.ndim + 1)
+    return reshape_to(input, shape=(*shape[:dim], 1, *shape[dim:]))
 
 
 def atleast(x: Any, rank: int) -> Any:
@@ -152,7 +157,7 @@ def atleast_3d(*tensors: Any) -> Any:
 # ---- order of dimensions -----------------------------------------------------------------------
 
 
-def permute(x: Any, *dims: Any) -> Any:
+def permute(input: Any, *dims: Any) -> Any:
     """The dimensions in another order, a view.
 
     >>> import contraflow as cf
@@ -160,61 +165,61 @@ def permute(x: Any, *dims: Any) -> Any:
     contraflow.Size([4, 2, 3])
     """
     given = dims[0] if len(dims) == 1 and isinstance(dims[0], Iterable) else dims
-    order = tuple(read_dim(d, x.ndim) for d in given)
-    if len(order) != x.ndim or len(set(order)) != len(order):
+    order = tuple(read_dim(d, input.ndim) for d in given)
+    if len(order) != input.ndim or len(set(order)) != len(order):
         raise ShapeError(
             lesson(
-                f"permute: {list(order)} does not name each of the {x.ndim} dimensions once",
-                [("x", x)],
-                f"x.permute{tuple(reversed(range(x.ndim)))}",
+                f"permute: {list(order)} does not name each of the {input.ndim} dimensions once",
+                [("input", input)],
+                f"x.permute{tuple(reversed(range(input.ndim)))}",
             )
         )
-    return permute_dims(x, dims=order)
+    return permute_dims(input, dims=order)
 
 
-def transpose(x: Any, dim0: int, dim1: int) -> Any:
+def transpose(input: Any, dim0: int, dim1: int) -> Any:
     """Two dimensions exchanged, a view.
 
     >>> import contraflow as cf
     >>> cf.zeros(2, 3).transpose(0, 1).shape
     contraflow.Size([3, 2])
     """
-    order = list(range(x.ndim))
-    a, b = read_dim(dim0, x.ndim, "dim0"), read_dim(dim1, x.ndim, "dim1")
+    order = list(range(input.ndim))
+    a, b = read_dim(dim0, input.ndim, "dim0"), read_dim(dim1, input.ndim, "dim1")
     if order:
         order[a], order[b] = b, a
-    return permute_dims(x, dims=tuple(order))
+    return permute_dims(input, dims=tuple(order))
 
 
-def swapaxes(x: Any, axis0: int, axis1: int) -> Any:
+def swapaxes(input: Any, axis0: int, axis1: int) -> Any:
     """The same as ``transpose``."""
-    return transpose(x, axis0, axis1)
+    return transpose(input, axis0, axis1)
 
 
-def swapdims(x: Any, dim0: int, dim1: int) -> Any:
+def swapdims(input: Any, dim0: int, dim1: int) -> Any:
     """The same as ``transpose``."""
-    return transpose(x, dim0, dim1)
+    return transpose(input, dim0, dim1)
 
 
-def t(x: Any) -> Any:
+def t(input: Any) -> Any:
     """The transpose of a matrix; vectors and scalars stay as they are."""
-    if x.ndim > 2:
+    if input.ndim > 2:
         raise ShapeError(
             lesson(
-                f"t() transposes at most 2 dimensions, not {x.ndim}",
-                [("x", x)],
+                f"t() transposes at most 2 dimensions, not {input.ndim}",
+                [("input", input)],
                 "x.mT transposes the last two, x.transpose(a, b) any two",
             )
         )
-    return permute_dims(x, dims=tuple(reversed(range(x.ndim))))
+    return permute_dims(input, dims=tuple(reversed(range(input.ndim))))
 
 
-def adjoint(x: Any) -> Any:
+def adjoint(input: Any) -> Any:
     """The last two dimensions exchanged (all numbers here are real)."""
-    return transpose(x, -2, -1)
+    return transpose(input, -2, -1)
 
 
-def movedim(x: Any, source: Any, destination: Any) -> Any:
+def movedim(input: Any, source: Any, destination: Any) -> Any:
     """Dimensions moved from ``source`` to ``destination``, the others keep their order.
 
     >>> import contraflow as cf
@@ -223,25 +228,25 @@ def movedim(x: Any, source: Any, destination: Any) -> Any:
     """
     from_dims = [source] if not isinstance(source, Iterable) else list(source)
     to_dims = [destination] if not isinstance(destination, Iterable) else list(destination)
-    froms = [read_dim(d, x.ndim, "source") for d in from_dims]
-    tos = [read_dim(d, x.ndim, "destination") for d in to_dims]
+    froms = [read_dim(d, input.ndim, "source") for d in from_dims]
+    tos = [read_dim(d, input.ndim, "destination") for d in to_dims]
     if len(froms) != len(tos) or len(set(froms)) < len(froms) or len(set(tos)) < len(tos):
         raise ArgumentError(
             lesson(
                 f"movedim: source {from_dims} and destination {to_dims} must name as many "
                 "dimensions, each once",
-                [("x", x)],
+                [("input", input)],
             )
         )
-    rest = iter(d for d in range(x.ndim) if d not in froms)
+    rest = iter(d for d in range(input.ndim) if d not in froms)
     back = dict(zip(tos, froms, strict=True))
-    order = tuple(back[d] if d in back else next(rest) for d in range(x.ndim))
-    return permute_dims(x, dims=order)
+    order = tuple(back[d] if d in back else next(rest) for d in range(input.ndim))
+    return permute_dims(input, dims=order)
 
 
-def moveaxis(x: Any, source: Any, destination: Any) -> Any:
+def moveaxis(input: Any, source: Any, destination: Any) -> Any:
     """The same as ``movedim``."""
-    return movedim(x, source, destination)
+    return movedim(input, source, destination)
 
 
 # ---- repeating ---------------------------------------------------------------------------------
@@ -275,9 +280,9 @@ def expand_as(x: Any, other: Any) -> Any:
     return expand(x, tuple(other.shape))
 
 
-def broadcast_to(x: Any, size: Any) -> Any:
-    """``x`` repeated to a shape it broadcasts to, without copying."""
-    return expand(x, read_shape((size,)))
+def broadcast_to(input: Any, size: Any) -> Any:
+    """``input`` repeated to a shape it broadcasts to, without copying."""
+    return expand(input, read_shape((size,)))
 
 
 def broadcast_tensors(*tensors: Any) -> Any:
@@ -313,10 +318,10 @@ def repeat(x: Any, *repeats: Any) -> Any:
     return out if any(c != 1 for c in counts) else out.clone()
 
 
-def tile(x: Any, *dims: Any) -> Any:
+def tile(input: Any, *dims: Any) -> Any:
     """The tensor tiled, as ``repeat``; missing leading counts are 1."""
     counts = read_shape(dims)
-    return repeat(x, (1,) * max(x.ndim - len(counts), 0) + counts)
+    return repeat(input, (1,) * max(input.ndim - len(counts), 0) + counts)
 
 
 # ---- parts -------------------------------------------------------------------------------------
@@ -327,18 +332,18 @@ def full_bounds(x: Any, dim: int, bound: Any) -> Bounds:
     return tuple(bound if d == dim else (0, n, 1) for d, n in enumerate(x.shape))
 
 
-def narrow(x: Any, dim: int, start: int, length: int) -> Any:
+def narrow(input: Any, dim: int, start: int, length: int) -> Any:
     """``length`` entries of dimension ``dim`` from ``start`` on, a view.
 
     >>> import contraflow as cf
     >>> cf.arange(5).narrow(0, 1, 3)
     tensor([1, 2, 3])
     """
-    dim = read_dim(dim, x.ndim)
+    dim = read_dim(dim, input.ndim)
     first, length = index(start), index(length)
-    size = x.shape[dim] if x.ndim else 0
+    size = input.shape[dim] if input.ndim else 0
     if (
-        x.ndim == 0
+        input.ndim == 0
         or not -size <= first <= size
         or length < 0
         or first % max(size, 1) + (size if first == size and size else 0) + length > size
@@ -347,12 +352,12 @@ def narrow(x: Any, dim: int, start: int, length: int) -> Any:
             lesson(
                 f"narrow: {length} entries from {start} on do not exist in dimension {dim} "
                 f"of size {size}",
-                [("x", x)],
+                [("input", input)],
                 f"start + length <= {size}",
             )
         )
     first = first + size if first < 0 else first
-    return slice_dims(x, bounds=full_bounds(x, dim, (first, first + length, 1)))
+    return slice_dims(input, bounds=full_bounds(input, dim, (first, first + length, 1)))
 
 
 def checked_index(x: Any, dim: int, i: Any) -> int:
@@ -366,17 +371,17 @@ def checked_index(x: Any, dim: int, i: Any) -> int:
     return at + size if at < 0 else at
 
 
-def select(x: Any, dim: int, index: int) -> Any:
-    """The part of ``x`` at one index of dimension ``dim``, which goes away; a view.
+def select(input: Any, dim: int, index: int) -> Any:
+    """The part of ``input`` at one index of dimension ``dim``, which goes away; a view.
 
     >>> import contraflow as cf
     >>> cf.tensor([[1, 2], [3, 4]]).select(1, 0)
     tensor([1, 3])
     """
-    if x.ndim == 0:
-        raise IndexOutOfRange(lesson("select: a 0-d tensor has no dimension", [("x", x)]))
-    dim = read_dim(dim, x.ndim)
-    return slice_dims(x, bounds=full_bounds(x, dim, checked_index(x, dim, index)))
+    if input.ndim == 0:
+        raise IndexOutOfRange(lesson("select: a 0-d tensor has no dimension", [("input", input)]))
+    dim = read_dim(dim, input.ndim)
+    return slice_dims(input, bounds=full_bounds(input, dim, checked_index(input, dim, index)))
 
 
 def read_slice(start: Any, end: Any, step: Any, size: int) -> tuple[int, int, int]:
@@ -399,20 +404,25 @@ def _put(x: Any, src: Any, view: str, what: str, **attrs: Any) -> Any:
     return view_put(x, src, view=view, attrs=tuple(sorted(attrs.items())))
 
 
-def select_scatter(x: Any, src: Any, dim: int, index: int) -> Any:
-    """``x`` with ``src`` in the place of ``x.select(dim, index)``."""
-    dim = read_dim(dim, x.ndim)
-    at = full_bounds(x, dim, checked_index(x, dim, index))
-    return _put(x, src, "slice", "select_scatter", bounds=at)
+def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
+    """``input`` with ``src`` in the place of ``x.select(dim, index)``."""
+    dim = read_dim(dim, input.ndim)
+    at = full_bounds(input, dim, checked_index(input, dim, index))
+    return _put(input, src, "slice", "select_scatter", bounds=at)
 
 
 def slice_scatter(
-    x: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+    input: Any,
+    src: Any,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
 ) -> Any:
-    """``x`` with ``src`` in the place of the slice ``start:end:step`` of dimension ``dim``."""
-    dim = read_dim(dim, x.ndim)
-    at = full_bounds(x, dim, read_slice(start, end, step, x.shape[dim]))
-    return _put(x, src, "slice", "slice_scatter", bounds=at)
+    """``input`` with ``src`` in the place of the slice ``start:end:step`` of dimension ``dim``."""
+    dim = read_dim(dim, input.ndim)
+    at = full_bounds(input, dim, read_slice(start, end, step, input.shape[dim]))
+    return _put(input, src, "slice", "slice_scatter", bounds=at)
 
 
 def unfold(x: Any, dimension: int, size: int, step: int) -> Any:
@@ -441,7 +451,7 @@ def unfold(x: Any, dimension: int, size: int, step: int) -> Any:
 # ---- flips -------------------------------------------------------------------------------------
 
 
-def flip(x: Any, *dims: Any) -> Any:
+def flip(input: Any, *dims: Any) -> Any:
     """The order of the entries reversed along ``dims``; a copy.
 
     >>> import contraflow as cf
@@ -450,21 +460,21 @@ def flip(x: Any, *dims: Any) -> Any:
             [1, 2]])
     """
     given = dims[0] if len(dims) == 1 and isinstance(dims[0], Iterable) else dims
-    read = read_dims(tuple(given), x.ndim, "dims") if len(tuple(given)) else ()
-    return flip_dims(x, dims=read)
+    read = read_dims(tuple(given), input.ndim, "dims") if len(tuple(given)) else ()
+    return flip_dims(input, dims=read)
 
 
-def fliplr(x: Any) -> Any:
+def fliplr(input: Any) -> Any:
     """The columns in reverse order."""
-    return flip(x, 1)
+    return flip(input, 1)
 
 
-def flipud(x: Any) -> Any:
+def flipud(input: Any) -> Any:
     """The rows in reverse order."""
-    return flip(x, 0)
+    return flip(input, 0)
 
 
-def rot90(x: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
+def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
     """Rotated ``k`` times by 90 degrees, from the first of the two ``dims`` to the second.
 
     >>> import contraflow as cf
@@ -474,56 +484,57 @@ def rot90(x: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
     """
     if len(dims) != 2:
         raise ArgumentError(lesson(f"rot90 takes two dims, received {dims}", fix="dims=(0, 1)"))
-    a, b = (read_dim(d, x.ndim, "dims") for d in dims)
+    a, b = (read_dim(d, input.ndim, "dims") for d in dims)
     if a == b:
-        raise ArgumentError(lesson(f"rot90: dims {dims} are the same", [("x", x)]))
+        raise ArgumentError(lesson(f"rot90: dims {dims} are the same", [("input", input)]))
     k %= 4
     if k == 0:
-        return x.clone()
+        return input.clone()
     if k == 2:
-        return flip(x, a, b)
-    return transpose(flip(x, b), a, b) if k == 1 else flip(transpose(x, a, b), b)
+        return flip(input, a, b)
+    return transpose(flip(input, b), a, b) if k == 1 else flip(transpose(input, a, b), b)
 
 
 # ---- diagonals and triangles -------------------------------------------------------------------
 
 
-def diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """The diagonal over two dimensions as a new last dimension, a view.
 
     >>> import contraflow as cf
     >>> cf.tensor([[1, 2], [3, 4]]).diagonal()
     tensor([1, 4])
     """
-    a, b = read_dim(dim1, x.ndim, "dim1"), read_dim(dim2, x.ndim, "dim2")
+    a, b = read_dim(dim1, input.ndim, "dim1"), read_dim(dim2, input.ndim, "dim2")
     if a == b:
         raise ShapeError(
-            lesson(f"diagonal needs two dimensions, received {dim1} and {dim2}", [("x", x)])
+            lesson(f"diagonal needs two dimensions, received {dim1} and {dim2}", [("input", input)])
         )
-    return diagonal_of(x, offset=index(offset), dim1=a, dim2=b)
+    return diagonal_of(input, offset=index(offset), dim1=a, dim2=b)
 
 
-def diagonal_scatter(x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """``x`` with ``src`` on its diagonal."""
-    a, b = read_dim(dim1, x.ndim, "dim1"), read_dim(dim2, x.ndim, "dim2")
-    return _put(x, src, "diagonal", "diagonal_scatter", offset=offset, dim1=a, dim2=b)
+def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """``input`` with ``src`` on its diagonal."""
+    a, b = read_dim(dim1, input.ndim, "dim1"), read_dim(dim2, input.ndim, "dim2")
+    return _put(input, src, "diagonal", "diagonal_scatter", offset=offset, dim1=a, dim2=b)
 
 
-def diag_embed(x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
-    """Matrices, zero but for the last dimension of ``x`` on their diagonal.
+def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+    """Matrices, zero but for the last dimension of ``input`` on their diagonal.
 
     >>> import contraflow as cf
     >>> cf.diag_embed(cf.tensor([1, 2]))
     tensor([[1, 0],
             [0, 2]])
     """
-    shape = list(x.shape)
-    rank = x.ndim + 1
+    shape = list(input.shape)
+    rank = input.ndim + 1
     a, b = read_dim(dim1, rank, "dim1"), read_dim(dim2, rank, "dim2")
     if a == b or not shape:
         raise ShapeError(
             lesson(
-                f"diag_embed needs a vector and two dimensions, not {dim1} and {dim2}", [("x", x)]
+                f"diag_embed needs a vector and two dimensions, not {dim1} and {dim2}",
+                [("input", input)],
             )
         )
     size = shape.pop() + abs(offset)
@@ -532,32 +543,32 @@ def diag_embed(x: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     attrs = (("dim1", a), ("dim2", b), ("offset", index(offset)))
     if a > b:  # the offset counts along dim2
         attrs = (("dim1", b), ("dim2", a), ("offset", -index(offset)))
-    return view_put(zeros_of(Aval(tuple(shape), x.dtype)), x, view="diagonal", attrs=attrs)
+    return view_put(zeros_of(Aval(tuple(shape), input.dtype)), input, view="diagonal", attrs=attrs)
 
 
-def diag(x: Any, diagonal: int = 0) -> Any:
-    """The matrix with the vector ``x`` on its diagonal, or the diagonal of the matrix ``x``.
+def diag(input: Any, diagonal: int = 0) -> Any:
+    """The matrix with a vector on its diagonal, or the diagonal of a matrix.
 
     >>> import contraflow as cf
     >>> cf.diag(cf.tensor([[1, 2], [3, 4]]))
     tensor([1, 4])
     """
-    if x.ndim == 1:
-        return diag_embed(x, diagonal)
-    if x.ndim != 2:
+    if input.ndim == 1:
+        return diag_embed(input, diagonal)
+    if input.ndim != 2:
         raise ShapeError(
             lesson(
-                f"diag takes a vector or a matrix, not {x.ndim} dimensions",
-                [("x", x)],
+                f"diag takes a vector or a matrix, not {input.ndim} dimensions",
+                [("input", input)],
                 "x.diagonal(offset, dim1, dim2) or cf.diag_embed(x)",
             )
         )
-    return diagonal_of(x, offset=index(diagonal), dim1=0, dim2=1).clone()
+    return diagonal_of(input, offset=index(diagonal), dim1=0, dim2=1).clone()
 
 
-def diagflat(x: Any, offset: int = 0) -> Any:
-    """The matrix with all elements of ``x`` on its diagonal."""
-    return diag_embed(ravel(x), offset)
+def diagflat(input: Any, offset: int = 0) -> Any:
+    """The matrix with all elements of ``input`` on its diagonal."""
+    return diag_embed(ravel(input), offset)
 
 
 def _below(x: Any, diagonal: int) -> Any:
@@ -574,7 +585,7 @@ def zero_of(x: Any) -> Any:
     return zeros_of(Aval((), x.dtype))
 
 
-def tril(x: Any, diagonal: int = 0) -> Any:
+def tril(input: Any, diagonal: int = 0) -> Any:
     """The lower triangle: zero above ``diagonal``.
 
     >>> import contraflow as cf
@@ -582,10 +593,10 @@ def tril(x: Any, diagonal: int = 0) -> Any:
     tensor([[1, 0],
             [3, 4]])
     """
-    return where(_below(x, diagonal), x, zero_of(x))
+    return where(_below(input, diagonal), input, zero_of(input))
 
 
-def triu(x: Any, diagonal: int = 0) -> Any:
+def triu(input: Any, diagonal: int = 0) -> Any:
     """The upper triangle: zero below ``diagonal``.
 
     >>> import contraflow as cf
@@ -593,7 +604,7 @@ def triu(x: Any, diagonal: int = 0) -> Any:
     tensor([[1, 2],
             [0, 4]])
     """
-    return where(_below(x, diagonal - 1), zero_of(x), x)
+    return where(_below(input, diagonal - 1), zero_of(input), input)
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> Any:

@@ -117,7 +117,7 @@ log_softmax_grad: Op = op(
 )  # fmt: skip
 
 
-def softmax(x: Any, dim: int, dtype: DType | None = None) -> Any:
+def softmax(input: Any, dim: int, dtype: DType | None = None) -> Any:
     """exp(x) over its sum along ``dim``; the numbers are positive and sum to 1.
 
     >>> import contraflow as cf
@@ -127,11 +127,11 @@ def softmax(x: Any, dim: int, dtype: DType | None = None) -> Any:
     Raises:
         IndexOutOfRange: if the dimension does not exist.
     """
-    x = x if dtype is None else convert(x, dtype=dtype)
-    return softmax_op(x, dim=read_dim(dim, x.ndim))
+    input = input if dtype is None else convert(input, dtype=dtype)
+    return softmax_op(input, dim=read_dim(dim, input.ndim))
 
 
-def log_softmax(x: Any, dim: int, dtype: DType | None = None) -> Any:
+def log_softmax(input: Any, dim: int, dtype: DType | None = None) -> Any:
     """log(softmax(x)), exact also where softmax rounds to 0.
 
     >>> import contraflow as cf
@@ -141,8 +141,8 @@ def log_softmax(x: Any, dim: int, dtype: DType | None = None) -> Any:
     Raises:
         IndexOutOfRange: if the dimension does not exist.
     """
-    x = x if dtype is None else convert(x, dtype=dtype)
-    return log_softmax_op(x, dim=read_dim(dim, x.ndim))
+    input = input if dtype is None else convert(input, dtype=dtype)
+    return log_softmax_op(input, dim=read_dim(dim, input.ndim))
 
 
 def softmin(x: Any, dim: int, dtype: DType | None = None) -> Any:

@@ -166,7 +166,7 @@ isin_op = op(
 _Sort, _TopK, _KthValue = named("sort"), named("topk"), named("kthvalue")
 
 
-def sort(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+def sort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """The elements in order along ``dim`` and where they came from: ``(values, indices)``.
 
     Equal elements always keep their order (``stable`` changes nothing); NaN is the greatest.
@@ -179,33 +179,33 @@ def sort(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) 
     >>> values
     tensor([1., 2., 3.])
     """
-    lifted, dim = along("sort", x, dim)
+    lifted, dim = along("sort", input, dim)
     order = argsort_op(lifted, dim=dim, descending=bool(descending))
-    return _Sort(back(gather_op(lifted, order, dim=dim), x), back(order, x))
+    return _Sort(back(gather_op(lifted, order, dim=dim), input), back(order, input))
 
 
-def argsort(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+def argsort(input: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """The indices that put the elements in order along ``dim``; see ``sort``.
 
     >>> import contraflow as cf
     >>> cf.argsort(cf.tensor([3.0, 1.0, 2.0]))
     tensor([1, 2, 0])
     """
-    lifted, dim = along("argsort", x, dim)
-    return back(argsort_op(lifted, dim=dim, descending=bool(descending)), x)
+    lifted, dim = along("argsort", input, dim)
+    return back(argsort_op(lifted, dim=dim, descending=bool(descending)), input)
 
 
-def msort(x: Any) -> Any:
+def msort(input: Any) -> Any:
     """The elements in order along the first dimension.
 
     >>> import contraflow as cf
     >>> cf.msort(cf.tensor([3.0, 1.0, 2.0]))
     tensor([1., 2., 3.])
     """
-    return sort(x, 0).values
+    return sort(input, 0).values
 
 
-def topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The ``k`` largest (or smallest) elements along ``dim``, in order: ``(values, indices)``.
 
     Raises:
@@ -215,14 +215,14 @@ def topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = Tru
     >>> cf.topk(cf.tensor([3.0, 1.0, 2.0]), 2).indices
     tensor([0, 2])
     """
-    lifted, dim = along("topk", x, dim)
+    lifted, dim = along("topk", input, dim)
     _topk_shape(lifted.aval, k, dim, largest)
     index = topk_index(lifted, k=k, dim=dim, largest=bool(largest))
     values = gather_op(lifted, index, dim=dim)
-    return _TopK(back(values, x), back(index, x)) if k else _TopK(values, index)
+    return _TopK(back(values, input), back(index, input)) if k else _TopK(values, index)
 
 
-def kthvalue(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th smallest element along ``dim``, counted from 1: ``(values, indices)``.
 
     Raises:
@@ -232,21 +232,21 @@ def kthvalue(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     >>> cf.kthvalue(cf.tensor([3.0, 1.0, 2.0]), 2).values
     tensor(2.)
     """
-    lifted, read = along("kthvalue", x, dim)
+    lifted, read = along("kthvalue", input, dim)
     _kth_shape(lifted.aval, k - 1, read, True)
-    return _KthValue(*pick(kth_index, x, dim, keepdim, k=k - 1))
+    return _KthValue(*pick(kth_index, input, dim, keepdim, k=k - 1))
 
 
 def searchsorted(
     sorted_sequence: Any,
-    values: Any,
+    input: Any,
     *,
     out_int32: bool = False,
     right: bool = False,
     side: str | None = None,
     sorter: Any = None,
 ) -> Any:
-    """Where ``values`` would be inserted into a sorted sequence: the first place with an element
+    """Where ``input`` would be inserted into a sorted sequence: the first place with an element
     >= the value (``right=True``: > the value).
 
     Args:
@@ -272,10 +272,10 @@ def searchsorted(
         )
     if sorter is not None:
         sorted_sequence = gather_op(sorted_sequence, sorter, dim=sorted_sequence.ndim - 1)
-    if not isinstance(values, Operand):
-        values = OPS["full"](shape=(), value=values, dtype=sorted_sequence.dtype)
-    _search_shape(sorted_sequence.aval, values.aval, right)
-    found = search(sorted_sequence, values, right=bool(right or side == "right"))
+    if not isinstance(input, Operand):
+        input = OPS["full"](shape=(), value=input, dtype=sorted_sequence.dtype)
+    _search_shape(sorted_sequence.aval, input.aval, right)
+    found = search(sorted_sequence, input, right=bool(right or side == "right"))
     return convert(found, dtype=int32) if out_int32 else found
 
 

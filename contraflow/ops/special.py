@@ -311,7 +311,7 @@ polygamma_op: Op = op(
 )  # fmt: skip
 
 
-def polygamma(n: int, x: Any) -> Any:
+def polygamma(n: int, input: Any) -> Any:
     """The n-th derivative of digamma; n = 0 is digamma itself.
 
     >>> import contraflow as cf
@@ -322,5 +322,5 @@ def polygamma(n: int, x: Any) -> Any:
         ArgumentError: if n is negative.
     """
     if n < 0:
-        raise ArgumentError(lesson(f"polygamma: n must be >= 0, received {n}", [("x", x)]))
-    return digamma(x) if n == 0 else polygamma_op(x, n=n)
+        raise ArgumentError(lesson(f"polygamma: n must be >= 0, received {n}", [("input", input)]))
+    return digamma(input) if n == 0 else polygamma_op(input, n=n)

@@ -124,7 +124,7 @@ def _spread_of(
 
 
 def var(
-    x: Any,
+    input: Any,
     dim: Any = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -142,11 +142,11 @@ def var(
     >>> cf.var(cf.tensor([1.0, 2.0, 3.0]))
     tensor(1.)
     """
-    return _spread_of(var_op, x, dim, unbiased, keepdim, correction)
+    return _spread_of(var_op, input, dim, unbiased, keepdim, correction)
 
 
 def std(
-    x: Any,
+    input: Any,
     dim: Any = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -162,11 +162,11 @@ def std(
     >>> cf.std(cf.tensor([[1.0, 3.0], [5.0, 5.0]]), dim=1, correction=0)
     tensor([1., 0.])
     """
-    return _spread_of(std_op, x, dim, unbiased, keepdim, correction)
+    return _spread_of(std_op, input, dim, unbiased, keepdim, correction)
 
 
 def var_mean(
-    x: Any,
+    input: Any,
     dim: Any = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -178,12 +178,12 @@ def var_mean(
     >>> import contraflow as cf
     >>> v, m = cf.var_mean(cf.tensor([1.0, 2.0, 3.0]))
     """
-    v = var(x, dim, unbiased, keepdim, correction=correction)
-    return v, _mean_beside(x, dim, keepdim)
+    v = var(input, dim, unbiased, keepdim, correction=correction)
+    return v, _mean_beside(input, dim, keepdim)
 
 
 def std_mean(
-    x: Any,
+    input: Any,
     dim: Any = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -195,8 +195,8 @@ def std_mean(
     >>> import contraflow as cf
     >>> s, m = cf.std_mean(cf.tensor([1.0, 2.0, 3.0]))
     """
-    s = std(x, dim, unbiased, keepdim, correction=correction)
-    return s, _mean_beside(x, dim, keepdim)
+    s = std(input, dim, unbiased, keepdim, correction=correction)
+    return s, _mean_beside(input, dim, keepdim)
 
 
 def _mean_beside(x: Any, dim: Any, keepdim: bool) -> Any:
@@ -243,15 +243,15 @@ logsumexp_op = op(
 )  # fmt: skip
 
 
-def logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Any:
+def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     """log(sum of e^x) over ``dim`` (an int or several), without overflow.
 
     >>> import contraflow as cf
     >>> cf.logsumexp(cf.tensor([1000.0, 1000.0]), dim=0)
     tensor(1000.6932)
     """
-    check_tensors("logsumexp", input=x)
-    return logsumexp_op(x, dims=read_dims(dim, x.ndim), keepdim=keepdim)
+    check_tensors("logsumexp", input=input)
+    return logsumexp_op(input, dims=read_dims(dim, input.ndim), keepdim=keepdim)
 
 
 def _norm(x: Array, p: float, dims: Shape, keepdim: bool) -> Any:
@@ -330,7 +330,7 @@ vector_norm = op(
 
 
 def norm(
-    x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None
 ) -> Any:
     """The p-norm of the elements over ``dim`` (None for all): (sum |x|^p)^(1/p).
 
@@ -346,7 +346,7 @@ def norm(
     >>> cf.norm(cf.tensor([3.0, 4.0]))
     tensor(5.)
     """
-    floating("norm", x, "x.float().norm()")
+    floating("norm", input, "x.float().norm()")
     if p is None or p == "fro":
         p = 2.0
     if isinstance(p, str | bool):
@@ -354,5 +354,5 @@ def norm(
             lesson(f"norm: unknown p={p!r}", fix="p=2, 1, 0, float('inf') or 'fro'")
         )
     if dtype is not None:
-        x = convert(x, dtype=dtype)
-    return vector_norm(x, p=float(p), dims=read_dims(dim, x.ndim), keepdim=keepdim)
+        input = convert(input, dtype=dtype)
+    return vector_norm(input, p=float(p), dims=read_dims(dim, input.ndim), keepdim=keepdim)

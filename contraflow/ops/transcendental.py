@@ -140,24 +140,24 @@ sinc = op(
 )  # fmt: skip
 
 
-def deg2rad(x: Any) -> Any:
+def deg2rad(input: Any) -> Any:
     """Degrees as radians: x * pi / 180.
 
     >>> import contraflow as cf
     >>> cf.deg2rad(cf.tensor([180.0]))
     tensor([3.1416])
     """
-    return x * (pi / 180.0)
+    return input * (pi / 180.0)
 
 
-def rad2deg(x: Any) -> Any:
+def rad2deg(input: Any) -> Any:
     """Radians as degrees: x * 180 / pi.
 
     >>> import contraflow as cf
     >>> cf.rad2deg(cf.tensor([0.5]))
     tensor([28.6479])
     """
-    return x * (180.0 / pi)
+    return input * (180.0 / pi)
 
 
 # ---- hyperbolas ----------------------------------------------------------------------------
@@ -245,14 +245,14 @@ logit_op = op(
 )  # fmt: skip
 
 
-def logit(x: Any, eps: float | None = None) -> Any:
+def logit(input: Any, eps: float | None = None) -> Any:
     """log(x / (1 - x)), the inverse of sigmoid; ``eps`` first clamps x to [eps, 1 - eps].
 
     >>> import contraflow as cf
     >>> cf.logit(cf.tensor([0.5, 0.0]), eps=0.1)
     tensor([ 0.0000, -2.1972])
     """
-    return logit_op(x if eps is None else clamp(x, eps, 1.0 - eps))
+    return logit_op(input if eps is None else clamp(input, eps, 1.0 - eps))
 
 
 # log(e^a + e^b) without overflow; the gradient is how much of the sum each side is

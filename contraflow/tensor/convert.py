@@ -60,9 +60,9 @@ class device:
 CPU = device()
 
 
-def clone(x: Tensor, *, memory_format: Any = None) -> Any:
+def clone(input: Tensor, *, memory_format: Any = None) -> Any:
     """A copy with memory of its own; gradients pass."""
-    return copy_of(x)
+    return copy_of(input)
 
 
 def copy_of(x: Tensor) -> Any:
@@ -114,9 +114,9 @@ def size(self: Tensor, dim: int | None = None) -> Any:
     return self.shape if dim is None else self.shape[read_dim(dim, self.ndim)]
 
 
-def numel(self: Tensor) -> int:
+def numel(input: Tensor) -> int:
     """The number of elements."""
-    return self.shape.numel()
+    return input.shape.numel()
 
 
 def is_tensor(value: Any) -> bool:

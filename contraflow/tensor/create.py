@@ -129,14 +129,14 @@ def _filled(name: str, value: Any) -> Callable[..., Any]:
 
 def _filled_like(name: str, value: Any) -> Callable[..., Any]:
     def make_like(
-        x: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+        input: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
     ) -> Any:
         read_device(device)
-        chosen = x.dtype if dtype is None else as_dtype(dtype)
-        return finish(full_op(shape=tuple(x.shape), value=value, dtype=chosen), requires_grad)
+        chosen = input.dtype if dtype is None else as_dtype(dtype)
+        return finish(full_op(shape=tuple(input.shape), value=value, dtype=chosen), requires_grad)
 
     make_like.__name__ = make_like.__qualname__ = f"{name}_like"
-    make_like.__doc__ = f"""A tensor of ``{name}`` with the shape and dtype of ``x``."""
+    make_like.__doc__ = f"""A tensor of ``{name}`` with the shape and dtype of ``input``."""
     return make_like
 
 
@@ -147,12 +147,17 @@ empty, empty_like = _filled("empty", 0), _filled_like("empty", 0)
 
 
 def full_like(
-    x: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
-    """A tensor with the shape and dtype of ``x`` filled with one number."""
-    chosen = x.dtype if dtype is None else as_dtype(dtype)
+    """A tensor with the shape and dtype of ``input`` filled with one number."""
+    chosen = input.dtype if dtype is None else as_dtype(dtype)
     return full(
-        tuple(x.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad
+        tuple(input.shape), fill_value, dtype=chosen, device=device, requires_grad=requires_grad
     )
 
 

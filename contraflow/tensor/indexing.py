@@ -217,31 +217,31 @@ def put(x: Any, picks: dict[int, Any], value: Any, accumulate: bool) -> Any:
     return back(record(merged, index, source, dim=at))
 
 
-def index_put(self: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Any:
+def index_put(input: Tensor, indices: Any, values: Any, accumulate: bool = False) -> Any:
     """The tensor with the elements at ``indices`` (a tuple of tensors) replaced or added to."""
-    x, picks = basic(self, tuple(indices))
+    x, picks = basic(input, tuple(indices))
     return put(x, picks, values, accumulate)
 
 
-def nonzero(self: Tensor, as_tuple: bool = False) -> Any:
+def nonzero(input: Tensor, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not 0: ``[n, ndim]``, or one vector a dimension."""
-    found = np.nonzero(np.atleast_1d(look(self, "nonzero() or a mask that is read")))
+    found = np.nonzero(np.atleast_1d(look(input, "nonzero() or a mask that is read")))
     columns = tuple(make(column) for column in found)
     if as_tuple:
         return columns
-    if not self.ndim:
+    if not input.ndim:
         return make(np.zeros((len(found[0]), 0), np.int64))
     return stack(columns, 1)
 
 
-def argwhere(self: Tensor) -> Any:
+def argwhere(input: Tensor) -> Any:
     """The indices of the elements that are not 0, a row each."""
-    return nonzero(self)
+    return nonzero(input)
 
 
-def masked_select(self: Tensor, mask: Tensor) -> Any:
+def masked_select(input: Tensor, mask: Tensor) -> Any:
     """The elements where ``mask`` (which broadcasts) is True, as a vector."""
-    shape = broadcast(tuple(self.shape), tuple(mask.shape))
-    flat = reshape_to(expand(self, shape=shape), shape=(prod(shape),))
+    shape = broadcast(tuple(input.shape), tuple(mask.shape))
+    flat = reshape_to(expand(input, shape=shape), shape=(prod(shape),))
     chosen = look(expand(mask, shape=shape), "masked_select()").reshape(-1)
     return select_op(flat, make(np.flatnonzero(chosen)), dim=0)

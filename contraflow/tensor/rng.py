@@ -201,48 +201,48 @@ def randn(
 
 
 def rand_like(
-    x: Any,
+    input: Any,
     *,
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
-    """Uniform numbers in [0, 1) with the shape and dtype of ``x``.
+    """Uniform numbers in [0, 1) with the shape and dtype of ``input``.
 
     >>> import contraflow as cf
     >>> cf.rand_like(cf.zeros(2, 3)).shape
     contraflow.Size([2, 3])
     """
-    check_tensors("rand_like", input=x)
+    check_tensors("rand_like", input=input)
     return rand(
-        tuple(x.shape),
+        tuple(input.shape),
         generator=generator,
-        dtype=dtype or x.dtype,
+        dtype=dtype or input.dtype,
         device=device,
         requires_grad=requires_grad,
     )
 
 
 def randn_like(
-    x: Any,
+    input: Any,
     *,
     generator: Generator | None = None,
     dtype: Any = None,
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
-    """Standard normal numbers with the shape and dtype of ``x``.
+    """Standard normal numbers with the shape and dtype of ``input``.
 
     >>> import contraflow as cf
     >>> cf.randn_like(cf.zeros(2, 3)).shape
     contraflow.Size([2, 3])
     """
-    check_tensors("randn_like", input=x)
+    check_tensors("randn_like", input=input)
     return randn(
-        tuple(x.shape),
+        tuple(input.shape),
         generator=generator,
-        dtype=dtype or x.dtype,
+        dtype=dtype or input.dtype,
         device=device,
         requires_grad=requires_grad,
     )
@@ -316,7 +316,7 @@ def randint(
 
 
 def randint_like(
-    x: Any,
+    input: Any,
     low: int,
     high: int | None = None,
     *,
@@ -325,21 +325,21 @@ def randint_like(
     device: Any = None,
     requires_grad: bool = False,
 ) -> Any:
-    """Integers as ``randint``, with the shape and dtype of ``x``: ``randint_like(x, high)`` or
+    """Integers as ``randint``, with the shape and dtype of ``input``: ``randint_like(x, high)`` or
     ``randint_like(x, low, high)``.
 
     >>> import contraflow as cf
     >>> cf.randint_like(cf.zeros(2, 3), 10).dtype
     contraflow.float32
     """
-    check_tensors("randint_like", input=x)
+    check_tensors("randint_like", input=input)
     low, high = (0, low) if high is None else (low, high)
     return randint(
         low,
         high,
-        tuple(x.shape),
+        tuple(input.shape),
         generator=generator,
-        dtype=dtype or x.dtype,
+        dtype=dtype or input.dtype,
         device=device,
         requires_grad=requires_grad,
     )

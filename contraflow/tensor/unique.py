@@ -30,7 +30,7 @@ def _results(
 
 
 def unique(
-    x: Any,
+    input: Any,
     sorted: bool = True,
     return_inverse: bool = False,
     return_counts: bool = False,
@@ -39,7 +39,7 @@ def unique(
     """The distinct elements, in order (with ``dim``: the distinct slices).
 
     Args:
-        return_inverse: also where each element of ``x`` went: ``result[inverse]`` is ``x``.
+        return_inverse: also where each element of ``input`` went: ``result[inverse]`` is ``input``.
         return_counts: also how often each occurs.
 
     Raises:
@@ -50,14 +50,14 @@ def unique(
     >>> values, counts
     (tensor([1, 3]), tensor([1, 2]))
     """
-    check_tensors("unique", input=x)
-    array = look(x, "unique()")
+    check_tensors("unique", input=input)
+    array = look(input, "unique()")
     if dim is not None:
-        array = np.moveaxis(array, read_dim(dim, x.ndim), 0) if x.ndim else array.reshape(1)
+        array = np.moveaxis(array, read_dim(dim, input.ndim), 0) if input.ndim else array.reshape(1)
         found, inverse, counts = np.unique(
             array, axis=0, return_inverse=True, return_counts=True, equal_nan=False
         )
-        found = np.moveaxis(found, 0, read_dim(dim, x.ndim)) if x.ndim else found
+        found = np.moveaxis(found, 0, read_dim(dim, input.ndim)) if input.ndim else found
         return _results(found, inverse.reshape(-1), counts, return_inverse, return_counts)
     found, inverse, counts = np.unique(
         array, return_inverse=True, return_counts=True, equal_nan=False
@@ -66,7 +66,7 @@ def unique(
 
 
 def unique_consecutive(
-    x: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
     """The first of each run of equal elements (with ``dim``: of equal slices).
 
@@ -77,20 +77,20 @@ def unique_consecutive(
     >>> cf.unique_consecutive(cf.tensor([1, 1, 2, 1]))
     tensor([1, 2, 1])
     """
-    check_tensors("unique_consecutive", input=x)
-    array = look(x, "unique_consecutive()")
-    shape = array.shape if dim is None else (array.shape[read_dim(dim, x.ndim)],)
-    rows = array.reshape(-1) if dim is None else np.moveaxis(array, read_dim(dim, x.ndim), 0)
+    check_tensors("unique_consecutive", input=input)
+    array = look(input, "unique_consecutive()")
+    shape = array.shape if dim is None else (array.shape[read_dim(dim, input.ndim)],)
+    rows = array.reshape(-1) if dim is None else np.moveaxis(array, read_dim(dim, input.ndim), 0)
     first = np.ones(len(rows), bool)
     first[1:] = (rows[1:] != rows[:-1]).reshape(max(len(rows) - 1, 0), -1).any(axis=1)
     starts = np.flatnonzero(first)
-    found = rows[starts] if dim is None else np.moveaxis(rows[starts], 0, read_dim(dim, x.ndim))
+    found = rows[starts] if dim is None else np.moveaxis(rows[starts], 0, read_dim(dim, input.ndim))
     inverse = (np.cumsum(first) - 1).reshape(shape)
     counts = np.diff(np.append(starts, len(rows)))
     return _results(found, inverse, counts, return_inverse, return_counts)
 
 
-def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each of 0, 1, 2, ... occurs in a 1-d tensor of integers (or the sum of its weights).
 
     Shapes: [n] gives [max(x.max() + 1, minlength)]; int64, or float64 with integer weights.
@@ -104,27 +104,27 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     >>> cf.bincount(cf.tensor([0, 2, 2]))
     tensor([1, 0, 2])
     """
-    check_tensors("bincount", input=x)
-    if x.ndim != 1:
+    check_tensors("bincount", input=input)
+    if input.ndim != 1:
         raise ShapeError(
-            lesson("bincount counts in a 1-d tensor", [("input", x.aval)], "x.flatten()")
+            lesson("bincount counts in a 1-d tensor", [("input", input.aval)], "x.flatten()")
         )
-    if x.dtype.category != 1:
-        raise DTypeError(lesson("bincount counts integers", [("input", x.aval)], "x.long()"))
+    if input.dtype.category != 1:
+        raise DTypeError(lesson("bincount counts integers", [("input", input.aval)], "x.long()"))
     if minlength < 0:
         raise ArgumentError(lesson(f"bincount: minlength must be >= 0, received {minlength}"))
-    array = look(x, "bincount()").astype(np.int64)
+    array = look(input, "bincount()").astype(np.int64)
     if array.size and array.min() < 0:
         raise ArgumentError(
             lesson(
                 f"bincount: the values must not be negative, received {array.min()}",
-                [("input", x.aval)],
+                [("input", input.aval)],
                 "x - x.min()",
             )
         )
     if weights is None:
         return make(np.bincount(array, minlength=minlength).astype(np.int64))
-    check_same_shape("bincount", input=x, weights=weights)
+    check_same_shape("bincount", input=input, weights=weights)
     summed = np.bincount(array, look(weights, "bincount()"), minlength)
     keeps = weights.dtype.name == "float32"
     return make(summed.astype(np.float32 if keeps else np.float64))
