@@ -301,7 +301,7 @@ def split_counts(size: int, lengths: list[float]) -> list[int]:
     """Whole numbers of samples; what rounding leaves over goes to the first parts."""
     if any(isinstance(n, bool) or n < 0 for n in lengths):
         raise ArgumentError(lesson(f"random_split: lengths must be >= 0, received {lengths}"))
-    if lengths and isclose(sum(lengths), 1) and all(n <= 1 for n in lengths) and size != 1:
+    if lengths and isclose(sum(lengths), 1) and all(n <= 1 for n in lengths):
         counts = [floor(size * fraction) for fraction in lengths]
         for i in range(size - sum(counts)):
             counts[i % len(counts)] += 1

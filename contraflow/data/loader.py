@@ -9,10 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from contraflow.base.errors import ArgumentError, DTypeError, StateError, lesson
+from contraflow.base.errors import ArgumentError, StateError, lesson
 from contraflow.data.collate import default_collate, default_convert
 from contraflow.data.dataset import IterableDataset, in_memory
-from contraflow.data.sampler import BatchSampler, RandomSampler, SequentialSampler, count, whole
+from contraflow.data.sampler import (
+    BatchSampler,
+    RandomSampler,
+    SequentialSampler,
+    check_flag,
+    count,
+    whole,
+)
 from contraflow.data.stream import generator_or_default
 from contraflow.tensor.create import tensor
 from contraflow.tensor.rng import Generator
@@ -92,8 +99,7 @@ class DataLoader:
             raise ArgumentError(lesson(f"num_workers must be >= 0, received {num_workers!r}"))
         if timeout < 0:
             raise ArgumentError(lesson(f"timeout must be >= 0, received {timeout!r}"))
-        if generator is not None:
-            generator_or_default(generator)
+        generator_or_default(generator)
         self.dataset, self.generator, self.drop_last = dataset, generator, drop_last
         self.num_workers, self.prefetch_factor, self.timeout = num_workers, prefetch_factor, timeout
         self.pin_memory, self.pin_memory_device = pin_memory, pin_memory_device
@@ -301,8 +307,9 @@ def check_arguments(
         clash = "batch_size=None yields single samples: there is no last batch to drop"
     if clash:
         raise ArgumentError(lesson(f"DataLoader: {clash}", fix="leave one of them out"))
-    if shuffle is not None and not isinstance(shuffle, bool):
-        raise DTypeError(lesson(f"shuffle must be True or False, not {shuffle!r}"))
+    if shuffle is not None:
+        check_flag(shuffle, "shuffle")
+    check_flag(drop_last, "drop_last")
 
 
 def check_order(order: Any, dataset: Any) -> Any:

@@ -37,6 +37,12 @@ def count(value: Any, name: str, fix: str) -> int:
     return int(value)
 
 
+def check_flag(value: Any, name: str) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise DTypeError(lesson(f"{name} must be True or False, not {value!r}", fix=f"{name}=True"))
+
+
 class Sampler:
     """An order of indices: subclasses define ``__iter__`` (and ``__len__``, if it is known)."""
 
@@ -102,11 +108,9 @@ class RandomSampler(_Whole):
         generator: Any = None,
     ) -> None:
         self.data_source, self.replacement, self.generator = data_source, replacement, generator
-        if not isinstance(replacement, bool):
-            raise DTypeError(lesson(f"replacement must be True or False, not {replacement!r}"))
+        check_flag(replacement, "replacement")
+        generator_or_default(generator)
         self._samples = None if num_samples is None else count(num_samples, "num_samples", "100")
-        if generator is not None:
-            generator_or_default(generator)
 
     @property
     def num_samples(self) -> int:
@@ -132,6 +136,7 @@ class SubsetRandomSampler(_Whole):
     """A fresh shuffle of the given indices an epoch."""
 
     def __init__(self, indices: Any, generator: Any = None) -> None:
+        generator_or_default(generator)
         self.indices, self.generator = indices, generator
         self._indices = np.asarray(
             indices.tolist() if isinstance(indices, Tensor) else list(indices), np.int64
@@ -161,6 +166,8 @@ class WeightedRandomSampler(_Whole):
         self, weights: Any, num_samples: int, replacement: bool = True, generator: Any = None
     ) -> None:
         self.num_samples = count(num_samples, "num_samples", "num_samples=len(weights)")
+        check_flag(replacement, "replacement")
+        generator_or_default(generator)
         self.replacement, self.generator = replacement, generator
         self.weights = np.asarray(
             weights.tolist() if isinstance(weights, Tensor) else list(weights), np.float64
@@ -210,9 +217,8 @@ class BatchSampler(Sampler):
     def __init__(self, sampler: Iterable[Any], batch_size: int, drop_last: bool) -> None:
         self.sampler = sampler
         self.batch_size = count(batch_size, "batch_size", "batch_size=32")
+        check_flag(drop_last, "drop_last")
         self.drop_last = drop_last
-        if not isinstance(drop_last, bool):
-            raise DTypeError(lesson(f"drop_last must be True or False, not {drop_last!r}"))
 
     def __iter__(self) -> Iterator[list[Any]]:
         batch = []
