@@ -7,7 +7,7 @@ from typing import Any
 from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
 from contraflow.ops.arith import abs, gt, ne, pow, where
 from contraflow.ops.cast import convert
-from contraflow.ops.checks import check_labels, check_tensors
+from contraflow.ops.checks import check_labels, check_tensors, values
 from contraflow.ops.creation import full
 from contraflow.ops.index import index_add, index_select, scatter_reduce
 from contraflow.ops.reduce import reduce_sum
@@ -58,7 +58,7 @@ def renormalize(weight: Any, flat: Any, max_norm: float, norm_type: float) -> No
     with no_grad():
         powers = reduce_sum(pow(abs(weight), norm_type), dims=(1,), keepdim=True)
         norms = pow(powers, 1.0 / norm_type)
-        used = reshape_to(counts(flat, weight.shape[0], weight.dtype), shape=(-1, 1))
+        used = column(counts(flat, weight.shape[0], weight.dtype))
         long = gt(norms, max_norm) * gt(used, 0)
         write(weight, weight * where(long, max_norm / (norms + 1e-7), 1.0))
 
@@ -80,7 +80,12 @@ def lookup(
     if share is None:
         return rows
     fixed = rows.detach()
-    return fixed + (rows - fixed) * reshape_to(share, shape=(-1, 1))
+    return fixed + (rows - fixed) * column(share)
+
+
+def column(vector: Any) -> Any:
+    """One number for each row."""
+    return reshape_to(vector, shape=(vector.shape.numel(), 1))
 
 
 def embedding(
@@ -130,29 +135,18 @@ def embedding_bag(
             [200.]])
     """
     check_indices("embedding_bag", input, weight)
-    if mode not in ("sum", "mean", "max"):
-        raise ArgumentError(lesson(f"embedding_bag: unknown mode {mode!r}",
-                                   [("known", "sum mean max")], "mode='mean'"))  # fmt: skip
-    if per_sample_weights is not None and mode != "sum":
-        raise ArgumentError(lesson("embedding_bag: per_sample_weights need mode='sum'",
-                                   fix="mode='sum'"))  # fmt: skip
-    if (input.ndim == 2) == (offsets is not None) or input.ndim not in (1, 2):
-        raise ShapeError(
-            lesson("embedding_bag takes [B, N], or [M] with offsets [B]",
-                   [("input", input), ("offsets", offsets)],
-                   "offsets=cf.tensor([0]) for one bag, none for [B, N]")
-        )  # fmt: skip
+    check_bags(input, offsets, mode, per_sample_weights)
     padding = read_padding_idx("embedding_bag", padding_idx, weight.shape[0])
     flat = reshape_to(input, shape=(input.shape.numel(),))
     rows = lookup(flat, weight, padding, max_norm, norm_type, scale_grad_by_freq)
     bag, bags = bag_of(input, offsets, include_last_offset)
     inside: Any = None  # 1 for rows that count, 0 for padding
     if padding is not None:
-        inside = reshape_to(convert(ne(flat, padding), dtype=weight.dtype), shape=(-1, 1))
+        inside = column(convert(ne(flat, padding), dtype=weight.dtype))
     if mode == "max":
         return largest(rows, bag, bags, inside)
     if per_sample_weights is not None:
-        rows = rows * reshape_to(per_sample_weights, shape=(-1, 1))
+        rows = rows * column(per_sample_weights)
     if inside is not None:
         rows = rows * inside
     sums = index_add(full(shape=(bags, weight.shape[1]), value=0, dtype=weight.dtype), 0, bag, rows)
@@ -164,13 +158,54 @@ def embedding_bag(
     return sums / where(gt(number, 0), number, 1.0)
 
 
+def check_bags(input: Any, offsets: Any, mode: str, per_sample_weights: Any) -> None:
+    """What ``embedding_bag`` asks of its bags, of the mode and of the weights."""
+    if mode not in ("sum", "mean", "max"):
+        raise ArgumentError(lesson(f"embedding_bag: unknown mode {mode!r}",
+                                   [("known", "sum mean max")], "mode='mean'"))  # fmt: skip
+    if (input.ndim == 2) == (offsets is not None) or input.ndim not in (1, 2):
+        raise ShapeError(
+            lesson("embedding_bag takes [B, N], or [M] with offsets [B]",
+                   [("input", input), ("offsets", offsets)],
+                   "offsets=cf.tensor([0]) for one bag, none for [B, N]")
+        )  # fmt: skip
+    if offsets is not None:
+        check_offsets(input, offsets)
+    if per_sample_weights is None:
+        return
+    if mode != "sum":
+        raise ArgumentError(lesson("embedding_bag: per_sample_weights need mode='sum'",
+                                   [("received", f"mode={mode!r}")], "mode='sum'"))  # fmt: skip
+    if tuple(per_sample_weights.shape) != tuple(input.shape):
+        raise ShapeError(
+            lesson("embedding_bag: per_sample_weights has one weight for each index",
+                   [("input", input), ("per_sample_weights", per_sample_weights)],
+                   "per_sample_weights=cf.ones(input.shape)")
+        )  # fmt: skip
+
+
+def check_offsets(input: Any, offsets: Any) -> None:
+    """Bags start at 0, and at ends of bags before them, within the input."""
+    if offsets.ndim != 1 or offsets.dtype.category != 1:
+        raise ShapeError(lesson("embedding_bag: offsets is a vector of integers",
+                                [("offsets", offsets)], "cf.tensor([0, 3])"))  # fmt: skip
+    starts = values(offsets)
+    if starts is None or not starts.size:
+        return
+    if starts[0] != 0 or (starts[1:] < starts[:-1]).any() or starts[-1] > input.shape[0]:
+        raise ArgumentError(
+            lesson("embedding_bag: offsets start at 0, never go back, and end within the input",
+                   [("input", input), ("offsets", starts.tolist())], "cf.tensor([0, 3])")
+        )  # fmt: skip
+
+
 def bag_of(input: Any, offsets: Any, include_last_offset: bool) -> tuple[Any, int]:
     """The number of the bag that each index belongs to, and how many bags there are."""
     if offsets is None:
         bags, size = input.shape
         numbers = full(shape=(bags,), value=1, dtype=input.dtype)
-        column = reshape_to(cumsum(numbers, 0) - 1, shape=(bags, 1))
-        return reshape_to(expand(column, shape=(bags, size)), shape=(bags * size,)), bags
+        which = column(cumsum(numbers, 0) - 1)
+        return reshape_to(expand(which, shape=(bags, size)), shape=(bags * size,)), bags
     count = input.shape[0]
     bags = offsets.shape[0] - (1 if include_last_offset else 0)
     # a bag starts at each offset: add up the starts (an empty bag at the end starts at `count`)
@@ -185,7 +220,7 @@ def largest(rows: Any, bag: Any, bags: int, inside: Any) -> Any:
     if inside is not None:
         rows = where(gt(inside, 0), rows, -float("inf"))
     width = rows.shape[1]
-    index = expand(reshape_to(bag, shape=(-1, 1)), shape=(rows.shape[0], width))
+    index = expand(column(bag), shape=(rows.shape[0], width))
     low = full(shape=(bags, width), value=-float("inf"), dtype=rows.dtype)
     best = scatter_reduce(low, 0, index, rows, "amax", include_self=True)
     return where(gt(best, -float("inf")), best, 0.0)

@@ -81,6 +81,7 @@ def gumbel_softmax(
     >>> y.sum(-1)
     tensor([1., 1.])
     """
+    check_floating("gumbel_softmax", logits=logits)
     u = default_generator.draw(random_uniform, tuple(logits.shape), logits.dtype)
     gumbels = -log(maximum(-log(1.0 - u), eps))  # u may be 0
     y = ops.softmax((logits + gumbels) / tau, dim)

@@ -7,7 +7,7 @@ from typing import Any
 
 from contraflow.base.dtypes import int64
 from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
-from contraflow.base.shapes import read_dim
+from contraflow.base.shapes import broadcast, read_dim
 from contraflow.ops.arith import abs, eq, ge, lt, maximum, minimum, ne, pow, sqrt, square, where
 from contraflow.ops.cast import convert
 from contraflow.ops.checks import (
@@ -25,7 +25,8 @@ from contraflow.ops.fused_loss import bce_logits, reduce_loss
 from contraflow.ops.loss import check_pair, softplus, weighted
 from contraflow.ops.record import OPS
 from contraflow.ops.reduce import mean, reduce_max, reduce_sum
-from contraflow.ops.view import reshape_to
+from contraflow.ops.statistics import vector_norm
+from contraflow.ops.view import alias, expand, reshape_to
 
 __all__ = [
     "cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss", "margin_ranking_loss",
@@ -91,14 +92,16 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     tensor([0.7071])
     """
     check_floating("cosine_similarity", x1=x1, x2=x2)
-    product = x1 * x2
-    dims = (read_dim(dim, product.ndim),)
+    shape = broadcast(tuple(x1.shape), tuple(x2.shape))
+    dims = (read_dim(dim, len(shape)),)
 
-    def length(x: Any) -> Any:
-        squares = reduce_sum(square(x) + product * 0.0, dims=dims, keepdim=False)
-        return sqrt(maximum(squares, eps * eps))
+    def direction(x: Any) -> Any:
+        x = expand(x, shape=shape)
+        length = vector_norm(x, p=2.0, dims=dims, keepdim=True)
+        # as in PyTorch, eps bounds the value of the length, not its gradient
+        return x / (length + alias(maximum(length, eps) - length))
 
-    return reduce_sum(product, dims=dims, keepdim=False) / (length(x1) * length(x2))
+    return reduce_sum(direction(x1) * direction(x2), dims=dims, keepdim=False)
 
 
 # ---- pairs and triplets ----------------------------------------------------------------------
