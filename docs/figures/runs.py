@@ -176,7 +176,7 @@ def overfitting_table(results):
         for name, run in results["overfitting"].items()
     ]
     head = ["100 training digits, and", "training accuracy", "test accuracy", "test loss",
-            "stopped after", "test accuracy", "test loss"]  # fmt: skip
+            "stopped after", "accuracy then", "loss then"]  # fmt: skip
     return table(head, rows)
 
 

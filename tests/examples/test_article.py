@@ -140,7 +140,6 @@ def test_the_autograd_step_is_the_formula_of_the_linear_layer():
 
 def test_the_mini_batch_loop_trains():
     cf.manual_seed(0)
-    np.random.seed(0)
     x = cf.randn(320, 3)
     y = x @ cf.tensor([[1.0], [-2.0], [0.5]]) + 0.3
 
