@@ -60,11 +60,22 @@ def save(obj: Any, f: Any) -> None:
               for name, a in tensors.items()}  # fmt: skip
     parts = {name: (NAMES[a.dtype.name], a.shape, octets(a)) for name, a in arrays.items()}
     metadata = {FORMAT: "1", STRUCTURE: structure, DIGEST: digest(parts, structure)}
-    data = safetensors.numpy.save(arrays, metadata)
+    data = in_order(safetensors.numpy.save(arrays, metadata))
     if hasattr(f, "write"):
         f.write(data)
     else:
         write_atomically(checked_path(f), data)
+
+
+def in_order(data: bytes) -> bytes:
+    """The same file with sorted metadata: the library writes them in another order each time, and
+    equal objects should give equal files."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(data)[8 + size :]))
 
 
 def load(f: Any, map_location: Any = None, *, weights_only: bool = True) -> Any:

@@ -37,17 +37,19 @@ from contraflow.train.progress import Progress
 from contraflow.train.recipe import Recipe, Result, train_recipe
 from contraflow.train.run import Run
 from contraflow.train.sources import Source, open_source
+from contraflow.train.together import Together
 
 __all__ = [
     # the loop
     "History", "Interrupted", "Run", "evaluate", "fit", "predict",
     # callbacks
     "EMA", "Callback", "ClipGradNorm", "ClipGradValue", "EarlyStopping", "KeepBest", "Progress",
-    "Schedule",
+    "Schedule", "Together",
     # checkpoints
     "CheckpointWarning", "Checkpoints",
     # models in a file, and whole runs
-    "Recipe", "Result", "Scale", "Source", "load_model", "open_source", "save_model", "train_recipe",
+    "Recipe", "Result", "Scale", "Source", "load_model", "open_source", "save_model",
+    "train_recipe",
     # metrics
     "Metric", "accuracy", "confusion_matrix", "f1", "mae", "mse", "precision", "r2", "recall",
     "top_k",

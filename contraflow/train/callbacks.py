@@ -209,10 +209,7 @@ class Schedule(Callback):
 
     def begin(self, run: Any) -> None:
         """A schedule of another optimiser would change nothing."""
-        if (
-            isinstance(self.scheduler, LRScheduler)
-            and self.scheduler.optimizer is not run.optimizer
-        ):
+        if getattr(self.scheduler, "optimizer", run.optimizer) is not run.optimizer:
             raise ArgumentError(
                 lesson("Schedule: the scheduler belongs to another optimiser than the run",
                        fix="one optimiser for both")

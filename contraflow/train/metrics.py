@@ -137,7 +137,7 @@ def top_k(k: int) -> Metric:
 
     def update(state: Any, prediction: Any, target: Any) -> Any:
         p, t = values(prediction), values(target)
-        if t.dtype.kind == "f" and p.shape == t.shape:
+        if t.dtype.kind == "f" and p.shape == t.shape and t.ndim == 2:
             t = t.argmax(1)
         if p.ndim != 2 or t.shape != p.shape[:1]:
             raise misfit("top_k takes scores [N, C] and targets [N]", p, t, "model(x)")

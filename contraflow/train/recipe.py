@@ -17,7 +17,7 @@ from contraflow.base.errors import ArgumentError, FileError, lesson
 from contraflow.base.files import damaged, opened, write_atomically
 from contraflow.data.dataset import TensorDataset
 from contraflow.data.loader import DataLoader
-from contraflow.data.transforms import RandomAffine
+from contraflow.data.spatial import RandomAffine
 from contraflow.interop.structure import read_json
 from contraflow.ops.softmax import softmax
 from contraflow.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
@@ -30,12 +30,25 @@ from contraflow.train.loop import evaluate, fit, predict
 from contraflow.train.metrics import accuracy, confusion_matrix, mae, r2
 from contraflow.train.models import Scale, save_model
 from contraflow.train.sources import Source, nearest, open_source, split
+from contraflow.train.together import Together
 
-__all__ = ["MODELS", "SCHEDULES", "Recipe", "Result", "judge", "read_recipe", "train_recipe"]
+__all__ = [
+    "MODELS",
+    "OPEN_ENDED",
+    "SCHEDULES",
+    "Recipe",
+    "Result",
+    "differs",
+    "judge",
+    "mistakes",
+    "read_recipe",
+    "train_recipe",
+]
 
 Array = np.ndarray[Any, Any]
 MODELS = ("cnn", "mlp", "linear")
 SCHEDULES = ("onecycle", "cosine", "plateau", "none")
+OPEN_ENDED = ("plateau", "none")  # schedules that do not depend on the number of epochs
 SETTINGS = "settings.json"
 MODEL = "model.safetensors"
 
@@ -107,6 +120,7 @@ class Result:
 
 
 def mistakes(outputs: Array, targets: Array) -> list[tuple[int, int, float]]:
+    """The samples whose largest score is not the target's, the surest first."""
     chance = softmax(make(outputs), dim=1).numpy()
     said, sure = chance.argmax(1), chance.max(1)
     wrong = np.flatnonzero(said != targets)
@@ -123,6 +137,7 @@ def complete(recipe: Recipe, source: Source) -> Recipe:
     Raises:
         ArgumentError: for a name that does not exist, or a number outside its range.
     """
+    check(recipe)
     choose("model", recipe.model, MODELS)
     choose("optimizer", recipe.optimizer, optim.RULES)
     choose("schedule", recipe.schedule, SCHEDULES)
@@ -150,17 +165,14 @@ def complete(recipe: Recipe, source: Source) -> Recipe:
         "label_smoothing": 0.05 if source.classes and source.images else 0.0,
         "lr": 5e-3 if recipe.optimizer in ("Adam", "AdamW", "NAdam", "RAdam") else None,
     }
-    given = {f.name: getattr(recipe, f.name) for f in fields(Recipe)}
-    done = replace(recipe, **{k: v for k, v in filled.items() if given[k] is None})
-    check(done)
-    return done
+    return replace(recipe, **{k: v for k, v in filled.items() if getattr(recipe, k) is None})
 
 
-def choose(name: str, value: str | None, names: Iterable[str]) -> None:
+def choose(name: str, value: Any, names: Iterable[str]) -> None:
     """A name that exists."""
     if value is None or value in names:
         return
-    close = nearest(value, names)
+    close = nearest(str(value), names)
     raise ArgumentError(
         lesson(
             f"there is no {name} {value!r}" + (f"; did you mean {close!r}?" if close else ""),
@@ -170,28 +182,31 @@ def choose(name: str, value: str | None, names: Iterable[str]) -> None:
     )
 
 
-RANGES: dict[str, tuple[str, Any]] = {
-    "epochs": ("a whole number above 0", lambda v: v >= 1),
-    "batch_size": ("a whole number above 0", lambda v: v >= 1),
-    "dropout": ("in [0, 1)", lambda v: 0 <= v < 1),
-    "lr": ("a finite number above 0", lambda v: 0 < v < np.inf),
-    "weight_decay": ("a finite number >= 0", lambda v: 0 <= v < np.inf),
-    "label_smoothing": ("in [0, 1]", lambda v: 0 <= v <= 1),
-    "clip": ("a finite number above 0", lambda v: 0 < v < np.inf),
-    "ema": ("in [0, 1)", lambda v: 0 <= v < 1),
-    "patience": ("a whole number above 0", lambda v: v >= 1),
-    "widths": ("whole numbers above 0", lambda v: all(w >= 1 for w in v)),
-    "test": ("in (0, 1)", lambda v: 0 < v < 1),
-    "validation": ("in (0, 1)", lambda v: 0 < v < 1),
-    "seed": ("a 64-bit whole number", lambda v: -(2**63) <= v < 2**63),
+Number = (int, float)
+RANGES: dict[str, tuple[str, Any, Any]] = {
+    "epochs": ("a whole number above 0", int, lambda v: v >= 1),
+    "batch_size": ("a whole number above 0", int, lambda v: v >= 1),
+    "dropout": ("in [0, 1)", Number, lambda v: 0 <= v < 1),
+    "lr": ("a finite number above 0", Number, lambda v: 0 < v < np.inf),
+    "weight_decay": ("a finite number >= 0", Number, lambda v: 0 <= v < np.inf),
+    "label_smoothing": ("in [0, 1]", Number, lambda v: 0 <= v <= 1),
+    "clip": ("a finite number above 0", Number, lambda v: 0 < v < np.inf),
+    "ema": ("in [0, 1)", Number, lambda v: 0 <= v < 1),
+    "patience": ("a whole number above 0", int, lambda v: v >= 1),
+    "widths": ("whole numbers above 0", tuple, lambda v: all(type(w) is int and w > 0 for w in v)),
+    "augment": ("True or False", bool, lambda v: True),
+    "test": ("in (0, 1)", Number, lambda v: 0 < v < 1),
+    "validation": ("in (0, 1)", Number, lambda v: 0 < v < 1),
+    "seed": ("a 64-bit whole number", int, lambda v: -(2**63) <= v < 2**63),
 }
 
 
 def check(recipe: Recipe) -> None:
     """Numbers within their ranges."""
-    for name, (domain, good) in RANGES.items():
+    for name, (domain, kind, good) in RANGES.items():
         value = getattr(recipe, name)
-        if value is not None and not good(value):
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if value is not None and not (fits and good(value)):
             usual = getattr(Recipe, name, None)
             raise ArgumentError(
                 lesson(f"{name} must be {domain}, received {value!r}",
@@ -213,8 +228,9 @@ def read_recipe(out: Any) -> Recipe:
         found = read_json(file.read().decode())
     if not isinstance(found, dict) or set(found) != {f.name for f in fields(Recipe)}:
         raise damaged(path, "it holds no settings of a training run")
-    widths = found["widths"]
-    return Recipe(**{**found, "widths": None if widths is None else tuple(widths)})
+    if isinstance(found["widths"], list):
+        found["widths"] = tuple(found["widths"])
+    return Recipe(**found)
 
 
 # ---- its parts ---------------------------------------------------------------------------------
@@ -255,7 +271,12 @@ def make_optimizer(recipe: Recipe, model: Any) -> Any:
             raise ArgumentError(
                 lesson(f"{recipe.optimizer} has no {name}", fix=f"leave {name} out")
             )  # fmt: skip
-    return kind(model.parameters(), **given)
+    params = list(model.parameters())
+    matrices = [p for p in params if p.ndim == 2]
+    if kind is not optim.Muon or len(matrices) == len(params):
+        return kind(params, **given)
+    others = optim.AdamW([p for p in params if p.ndim != 2])
+    return Together(kind(matrices, **given), others)
 
 
 def beside(recipe: Recipe, optimizer: Any, steps: int) -> list[Any]:
@@ -270,7 +291,7 @@ def beside(recipe: Recipe, optimizer: Any, steps: int) -> list[Any]:
 
 def make_schedule(recipe: Recipe, optimizer: Any, steps: int) -> list[Any]:
     """The schedule of a recipe."""
-    epochs, lr = recipe.epochs or 1, optimizer.param_groups[0]["lr"]
+    epochs = recipe.epochs or 1
     if recipe.schedule == "none" or recipe.optimizer.startswith("ScheduleFree"):
         return []
     if recipe.schedule == "plateau":
@@ -278,7 +299,8 @@ def make_schedule(recipe: Recipe, optimizer: Any, steps: int) -> list[Any]:
     if recipe.schedule == "cosine":
         return [Schedule(CosineAnnealingLR(optimizer, epochs))]
     total = max(2, epochs * steps)
-    return [Schedule(OneCycleLR(optimizer, max_lr=lr, total_steps=total, cycle_momentum=False))]
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return [Schedule(OneCycleLR(optimizer, max_lr=rates, total_steps=total, cycle_momentum=False))]
 
 
 def train_recipe(
@@ -371,7 +393,29 @@ def prepare(folder: Path, recipe: Recipe, resume: bool) -> Path:
             lesson(f"the folder cannot be used: {error.strerror or error}", [("folder", folder)],
                    "a folder that can be written")
         ) from None  # fmt: skip
-    if not resume:
+    if not resume or not (folder / SETTINGS).exists():
         text = json.dumps(asdict(recipe), indent=1)
         write_atomically(folder / SETTINGS, text.encode() + b"\n")
+        return folder
+    saved = read_recipe(folder)
+    if recipe.schedule in OPEN_ENDED:
+        saved = replace(saved, epochs=recipe.epochs)
+    if saved != recipe:
+        raise differs(saved, recipe, [f.name for f in fields(Recipe)])
     return folder
+
+
+def differs(saved: Recipe, asked: Recipe, names: Iterable[str]) -> ArgumentError:
+    """The error for a run that shall go on with other settings."""
+    rows = [
+        (name, f"{getattr(saved, name)} in the run, {getattr(asked, name)} now")
+        for name in names
+        if getattr(saved, name) != getattr(asked, name)
+    ]
+    return ArgumentError(
+        lesson(
+            "a run goes on with the settings that it began with",
+            rows,
+            "leave these options out, or begin another run in another folder",
+        )
+    )
