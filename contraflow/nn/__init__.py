@@ -5,8 +5,6 @@ from contraflow.nn.activation import *
 from contraflow.nn.container import (
     ModuleDict,
     ModuleList,
-    ParameterDict,
-    ParameterList,
     Residual,
     Sequential,
 )
@@ -26,6 +24,8 @@ from contraflow.nn.parameter import (
     UninitializedBuffer,
     UninitializedParameter,
 )
+from contraflow.nn.parameters import ParameterDict, ParameterList
 from contraflow.nn.pooling import *
+from contraflow.nn.softmax import *
 from contraflow.nn.sparse import *
 from contraflow.nn.upsampling import *

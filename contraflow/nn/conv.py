@@ -127,6 +127,10 @@ class Conv1d(_ConvForward):
     """Slides learned kernels over a sequence: ``[N, C_in, L]`` to ``[N, C_out, L_out]``.
 
     ``padding="same"`` keeps the length. Weight and bias start uniform in ±1/√fan_in.
+
+    >>> import contraflow as cf
+    >>> cf.nn.Conv1d(2, 4, 3)(cf.ones(1, 2, 8)).shape
+    contraflow.Size([1, 4, 6])
     """
 
     n = 1
@@ -151,7 +155,12 @@ class Conv2d(_ConvForward):
 
 
 class Conv3d(_ConvForward):
-    """Slides learned kernels over volumes: ``[N, C_in, D, H, W]``; see ``Conv2d``."""
+    """Slides learned kernels over volumes: ``[N, C_in, D, H, W]``; see ``Conv2d``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.Conv3d(2, 4, 3)(cf.ones(1, 2, 8, 8, 8)).shape
+    contraflow.Size([1, 4, 6, 6, 6])
+    """
 
     n = 3
 
@@ -207,7 +216,12 @@ class _ConvTranspose(_Conv):
 
 
 class ConvTranspose1d(_ConvTranspose):
-    """The adjoint of ``Conv1d``: makes sequences longer."""
+    """The adjoint of ``Conv1d``: makes sequences longer.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ConvTranspose1d(2, 4, 3)(cf.ones(1, 2, 8)).shape
+    contraflow.Size([1, 4, 10])
+    """
 
     n = 1
 
@@ -225,6 +239,11 @@ class ConvTranspose2d(_ConvTranspose):
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """The adjoint of ``Conv3d``: makes volumes larger."""
+    """The adjoint of ``Conv3d``: makes volumes larger.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ConvTranspose3d(2, 4, 3)(cf.ones(1, 2, 8, 8, 8)).shape
+    contraflow.Size([1, 4, 10, 10, 10])
+    """
 
     n = 3

@@ -36,35 +36,64 @@ class Dropout(_Dropout):
 
 
 class Dropout1d(_Dropout):
-    """Drops whole channels of ``[N, C, L]``."""
+    """Drops whole channels of ``[N, C, L]``.
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.Dropout1d()(cf.ones(2, 3, 50))
+    >>> bool((y == y[:, :, :1]).all())
+    True
+    """
 
     def forward(self, input: Any) -> Any:
         return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(_Dropout):
-    """Drops whole channels of ``[N, C, H, W]``."""
+    """Drops whole channels of ``[N, C, H, W]``.
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.Dropout2d()(cf.ones(2, 3, 4, 4))
+    >>> bool((y == y[:, :, :1, :1]).all())
+    True
+    """
 
     def forward(self, input: Any) -> Any:
         return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
 class Dropout3d(_Dropout):
-    """Drops whole channels of ``[N, C, D, H, W]``."""
+    """Drops whole channels of ``[N, C, D, H, W]``.
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.Dropout3d()(cf.ones(2, 3, 2, 2, 2))
+    >>> bool((y == y[:, :, :1, :1, :1]).all())
+    True
+    """
 
     def forward(self, input: Any) -> Any:
         return F.dropout3d(input, self.p, self.training, self.inplace)
 
 
 class AlphaDropout(_Dropout):
-    """Dropout for SELU networks: keeps the mean 0 and the variance 1."""
+    """Dropout for SELU networks: keeps the mean 0 and the variance 1.
+
+    >>> import contraflow as cf
+    >>> cf.nn.AlphaDropout()(cf.zeros(1000)).unique()
+    tensor([-0.7792,  0.7792])
+    """
 
     def forward(self, input: Any) -> Any:
         return F.alpha_dropout(input, self.p, self.training, self.inplace)
 
 
 class FeatureAlphaDropout(_Dropout):
-    """Alpha dropout of whole channels."""
+    """Alpha dropout of whole channels.
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.FeatureAlphaDropout()(cf.zeros(2, 3, 4))
+    >>> bool((y == y[:, :, :1]).all())
+    True
+    """
 
     def forward(self, input: Any) -> Any:
         return F.feature_alpha_dropout(input, self.p, self.training, self.inplace)

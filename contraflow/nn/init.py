@@ -73,7 +73,13 @@ def uniform_(tensor: Any, a: float = 0.0, b: float = 1.0, generator: Any = None)
 
 @initializer
 def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Any:
-    """Normal numbers with this mean and standard deviation."""
+    """Normal numbers with this mean and standard deviation.
+
+    >>> import contraflow as cf
+    >>> w = cf.nn.init.normal_(cf.empty(100, 100), std=0.1)
+    >>> abs(float(w.std()) - 0.1) < 0.01
+    True
+    """
     if std < 0:
         raise ArgumentError(lesson(f"normal_: std must not be negative, received {std}",
                                    fix=f"std={-std}"))  # fmt: skip
@@ -88,6 +94,11 @@ def trunc_normal_(
     """Normal numbers, drawn again (in effect) while outside [a, b].
 
     Computed from uniform numbers through the inverse of the normal distribution function.
+
+    >>> import contraflow as cf
+    >>> w = cf.nn.init.trunc_normal_(cf.empty(100, 100), std=0.02, a=-0.04, b=0.04)
+    >>> bool((w.abs() <= 0.04).all())
+    True
     """
     if std <= 0 or a >= b:
         raise ArgumentError(
@@ -103,25 +114,46 @@ def trunc_normal_(
 
 @initializer
 def constant_(tensor: Any, val: float) -> Any:
-    """One number everywhere."""
+    """One number everywhere.
+
+    >>> import contraflow as cf
+    >>> cf.nn.init.constant_(cf.empty(2), 0.3)
+    tensor([0.3000, 0.3000])
+    """
     return full(shape=tuple(tensor.shape), value=val, dtype=tensor.dtype)
 
 
 @initializer
 def ones_(tensor: Any) -> Any:
-    """Ones."""
+    """Ones.
+
+    >>> import contraflow as cf
+    >>> cf.nn.init.ones_(cf.empty(2))
+    tensor([1., 1.])
+    """
     return full(shape=tuple(tensor.shape), value=1, dtype=tensor.dtype)
 
 
 @initializer
 def zeros_(tensor: Any) -> Any:
-    """Zeros."""
+    """Zeros.
+
+    >>> import contraflow as cf
+    >>> cf.nn.init.zeros_(cf.empty(2))
+    tensor([0., 0.])
+    """
     return full(shape=tuple(tensor.shape), value=0, dtype=tensor.dtype)
 
 
 @initializer
 def eye_(tensor: Any) -> Any:
-    """The identity matrix."""
+    """The identity matrix.
+
+    >>> import contraflow as cf
+    >>> cf.nn.init.eye_(cf.empty(2, 3))
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+    """
     matrix_only("eye_", tensor)
     return constant(np.eye(*tensor.shape, dtype=tensor.dtype.np))
 
@@ -134,7 +166,14 @@ def matrix_only(name: str, tensor: Any) -> None:
 
 @initializer
 def dirac_(tensor: Any, groups: int = 1) -> Any:
-    """A convolution weight that copies channels: one in the middle of kernel i of channel i."""
+    """A convolution weight that copies channels: one in the middle of kernel i of channel i.
+
+    >>> import contraflow as cf
+    >>> w = cf.nn.init.dirac_(cf.empty(3, 3, 5))
+    >>> x = cf.randn(1, 3, 8)
+    >>> bool((cf.nn.functional.conv1d(x, w, padding=2) == x).all())
+    True
+    """
     if tensor.ndim not in (3, 4, 5):
         raise ShapeError(lesson("dirac_ takes a convolution weight of 3 to 5 dimensions",
                                 [("tensor", tensor.aval)]))  # fmt: skip
@@ -222,7 +261,13 @@ def xavier_uniform_(tensor: Any, gain: float = 1.0, generator: Any = None) -> An
 
 @initializer
 def xavier_normal_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
-    """Normal with std gain √(2 / (fan_in + fan_out)). Source: Glorot and Bengio (2010)."""
+    """Normal with std gain √(2 / (fan_in + fan_out)). Source: Glorot and Bengio (2010).
+
+    >>> import contraflow as cf
+    >>> w = cf.nn.init.xavier_normal_(cf.empty(100, 100))
+    >>> abs(float(w.std()) - 0.1) < 0.01
+    True
+    """
     return glorot(tensor, gain) * drawn(randn, tensor, generator)
 
 
@@ -256,7 +301,13 @@ def kaiming_normal_(
     tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
     generator: Any = None,
 ) -> Any:  # fmt: skip
-    """Normal with std gain / √fan. Source: He, Zhang, Ren, Sun (2015)."""
+    """Normal with std gain / √fan. Source: He, Zhang, Ren, Sun (2015).
+
+    >>> import contraflow as cf
+    >>> w = cf.nn.init.kaiming_normal_(cf.empty(100, 200))
+    >>> abs(float(w.std()) - 0.1) < 0.01
+    True
+    """
     return he(tensor, a, mode, nonlinearity) * drawn(randn, tensor, generator)
 
 
@@ -265,6 +316,11 @@ def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Any:
     """Rows (or columns, if fewer) that are orthonormal, times gain. Source: Saxe et al. (2013).
 
     Dimensions after the first count as one.
+
+    >>> import contraflow as cf
+    >>> w = cf.nn.init.orthogonal_(cf.empty(3, 5))
+    >>> cf.allclose(w @ w.T, cf.eye(3), atol=1e-6)
+    True
     """
     if tensor.ndim < 2:
         raise ShapeError(lesson("orthogonal_ needs at least 2 dimensions",
@@ -285,7 +341,13 @@ def drawn_array(size: tuple[int, ...], generator: Any) -> Any:
 
 @initializer
 def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = None) -> Any:
-    """Normal numbers, of which a share ``sparsity`` in each column is 0. Source: Martens (2010)."""
+    """Normal numbers, of which a share ``sparsity`` in each column is 0. Source: Martens (2010).
+
+    >>> import contraflow as cf
+    >>> w = cf.nn.init.sparse_(cf.empty(10, 3), sparsity=0.7)
+    >>> (w == 0).sum(0)
+    tensor([7, 7, 7])
+    """
     matrix_only("sparse_", tensor)
     if not 0 <= sparsity <= 1:
         raise ArgumentError(lesson(f"sparse_: sparsity is a share between 0 and 1, not {sparsity}",

@@ -19,7 +19,12 @@ __all__ = ["Bilinear", "Flatten", "Identity", "Linear", "Unflatten"]
 
 
 class Identity(Module):
-    """Returns its input; takes any arguments and ignores them."""
+    """Returns its input; takes any arguments and ignores them.
+
+    >>> import contraflow as cf
+    >>> cf.nn.Identity()(cf.ones(2))
+    tensor([1., 1.])
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -76,6 +81,10 @@ class Bilinear(Module):
     """y_k = x1 W_k x2 + b_k.
 
     Shapes: ``[..., in1_features]`` and ``[..., in2_features]`` give ``[..., out_features]``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.Bilinear(3, 4, 2)(cf.ones(5, 3), cf.ones(5, 4)).shape
+    contraflow.Size([5, 2])
     """
 
     def __init__(

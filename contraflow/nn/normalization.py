@@ -132,14 +132,28 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Normalises each channel of ``[N, C, H, W]`` over the batch; see ``BatchNorm1d``."""
+    """Normalises each channel of ``[N, C, H, W]`` over the batch; see ``BatchNorm1d``.
+
+    >>> import contraflow as cf
+    >>> x = cf.randn(4, 2, 5, 5) * 3 + 7
+    >>> y = cf.nn.BatchNorm2d(2)(x)
+    >>> round(abs(float(y.mean())), 4), round(float(y.std(correction=0)), 3)
+    (0.0, 1.0)
+    """
 
     dims, layout = (4,), "[N, C, H, W]"
     others = {2: "1d", 3: "1d", 5: "3d"}
 
 
 class BatchNorm3d(_BatchNorm):
-    """Normalises each channel of ``[N, C, D, H, W]`` over the batch; see ``BatchNorm1d``."""
+    """Normalises each channel of ``[N, C, D, H, W]`` over the batch; see ``BatchNorm1d``.
+
+    >>> import contraflow as cf
+    >>> x = cf.randn(4, 2, 5, 5, 5) * 3 + 7
+    >>> y = cf.nn.BatchNorm3d(2)(x)
+    >>> round(abs(float(y.mean())), 4), round(float(y.std(correction=0)), 3)
+    (0.0, 1.0)
+    """
 
     dims, layout = (5,), "[N, C, D, H, W]"
     others = {2: "1d", 3: "1d", 4: "2d"}
@@ -174,21 +188,42 @@ class _InstanceNorm(_Norm):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Normalises each channel of each sample by itself: ``[N, C, L]`` or ``[C, L]``."""
+    """Normalises each channel of each sample by itself: ``[N, C, L]`` or ``[C, L]``.
+
+    >>> import contraflow as cf
+    >>> x = cf.randn(4, 2, 5) * 3 + 7
+    >>> y = cf.nn.InstanceNorm1d(2)(x)
+    >>> round(abs(float(y.mean())), 4), round(float(y.std(correction=0)), 3)
+    (0.0, 1.0)
+    """
 
     dims, layout = (2, 3), "[N, C, L] or [C, L]"
     others = {4: "2d", 5: "3d"}
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Normalises each channel of each sample by itself: ``[N, C, H, W]`` or ``[C, H, W]``."""
+    """Normalises each channel of each sample by itself: ``[N, C, H, W]`` or ``[C, H, W]``.
+
+    >>> import contraflow as cf
+    >>> x = cf.randn(4, 2, 5, 5) * 3 + 7
+    >>> y = cf.nn.InstanceNorm2d(2)(x)
+    >>> round(abs(float(y.mean())), 4), round(float(y.std(correction=0)), 3)
+    (0.0, 1.0)
+    """
 
     dims, layout = (3, 4), "[N, C, H, W] or [C, H, W]"
     others = {2: "1d", 5: "3d"}
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Normalises each channel of each sample by itself: ``[N, C, D, H, W]`` or one sample."""
+    """Normalises each channel of each sample by itself: ``[N, C, D, H, W]`` or one sample.
+
+    >>> import contraflow as cf
+    >>> x = cf.randn(4, 2, 5, 5, 5) * 3 + 7
+    >>> y = cf.nn.InstanceNorm3d(2)(x)
+    >>> round(abs(float(y.mean())), 4), round(float(y.std(correction=0)), 3)
+    (0.0, 1.0)
+    """
 
     dims, layout = (4, 5), "[N, C, D, H, W] or [C, D, H, W]"
     others = {2: "1d", 3: "1d"}
@@ -237,7 +272,13 @@ class LayerNorm(Module):
 
 
 class GroupNorm(Module):
-    """Normalises groups of channels of each sample: ``[N, C, ...]``. Source: Wu and He (2018)."""
+    """Normalises groups of channels of each sample: ``[N, C, ...]``. Source: Wu and He (2018).
+
+    >>> import contraflow as cf
+    >>> y = cf.nn.GroupNorm(2, 6)(cf.randn(4, 6, 5))
+    >>> y[0, :3].std(correction=0).detach()
+    tensor(1.0000)
+    """
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
@@ -270,7 +311,12 @@ class GroupNorm(Module):
 
 
 class RMSNorm(Module):
-    """Divides by the root mean square over the last dimensions. Source: Zhang, Sennrich (2019)."""
+    """Divides by the root mean square over the last dimensions. Source: Zhang, Sennrich (2019).
+
+    >>> import contraflow as cf
+    >>> cf.nn.RMSNorm(2)(cf.tensor([[1.0, 7.0]])).detach()
+    tensor([[0.2000, 1.4000]])
+    """
 
     def __init__(
         self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True,
@@ -300,7 +346,14 @@ class RMSNorm(Module):
 
 
 class LocalResponseNorm(Module):
-    """Divides by the power of ``size`` neighbouring channels. Source: Krizhevsky et al. (2012)."""
+    """Divides by the power of ``size`` neighbouring channels. Source: Krizhevsky et al. (2012).
+
+    >>> import contraflow as cf
+    >>> cf.nn.LocalResponseNorm(2, alpha=2.0)(cf.ones(1, 3, 1))
+    tensor([[[0.5946],
+             [0.4387],
+             [0.4387]]])
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()

@@ -54,25 +54,47 @@ class _ZeroPad(_ConstantPad):
 
 
 class ConstantPad1d(_ConstantPad):
-    """Pads the last dimension with a constant."""
+    """Pads the last dimension with a constant.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ConstantPad1d((2, 1), 7.0)(cf.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[7., 7., 1., 2., 3., 7.]]])
+    """
 
     n = 1
 
 
 class ConstantPad2d(_ConstantPad):
-    """Pads the last two dimensions with a constant."""
+    """Pads the last two dimensions with a constant.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ConstantPad2d((1, 0, 0, 1), 7.0)(cf.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    tensor([[[7., 1., 2.],
+             [7., 3., 4.],
+             [7., 7., 7.]]])
+    """
 
     n = 2
 
 
 class ConstantPad3d(_ConstantPad):
-    """Pads the last three dimensions with a constant."""
+    """Pads the last three dimensions with a constant.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ConstantPad3d(1, 7.0)(cf.ones(1, 1, 3, 3, 3)).shape
+    contraflow.Size([1, 1, 5, 5, 5])
+    """
 
     n = 3
 
 
 class ZeroPad1d(_ZeroPad):
-    """Pads the last dimension with zeros."""
+    """Pads the last dimension with zeros.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ZeroPad1d((2, 1))(cf.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[0., 0., 1., 2., 3., 0.]]])
+    """
 
     n = 1
 
@@ -90,60 +112,116 @@ class ZeroPad2d(_ZeroPad):
 
 
 class ZeroPad3d(_ZeroPad):
-    """Pads the last three dimensions with zeros."""
+    """Pads the last three dimensions with zeros.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ZeroPad3d(1)(cf.ones(1, 1, 3, 3, 3)).shape
+    contraflow.Size([1, 1, 5, 5, 5])
+    """
 
     n = 3
 
 
 class ReflectionPad1d(_Pad):
-    """Pads the last dimension with its mirror image, without the edge."""
+    """Pads the last dimension with its mirror image, without the edge.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ReflectionPad1d((2, 1))(cf.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[3., 2., 1., 2., 3., 2.]]])
+    """
 
     n, mode = 1, "reflect"
 
 
 class ReflectionPad2d(_Pad):
-    """Pads the last two dimensions with their mirror image, without the edge."""
+    """Pads the last two dimensions with their mirror image, without the edge.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ReflectionPad2d((1, 0, 0, 1))(cf.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    tensor([[[2., 1., 2.],
+             [4., 3., 4.],
+             [2., 1., 2.]]])
+    """
 
     n, mode = 2, "reflect"
 
 
 class ReflectionPad3d(_Pad):
-    """Pads the last three dimensions with their mirror image, without the edge."""
+    """Pads the last three dimensions with their mirror image, without the edge.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ReflectionPad3d(1)(cf.ones(1, 1, 3, 3, 3)).shape
+    contraflow.Size([1, 1, 5, 5, 5])
+    """
 
     n, mode = 3, "reflect"
 
 
 class ReplicationPad1d(_Pad):
-    """Pads the last dimension with the values at its edge."""
+    """Pads the last dimension with the values at its edge.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ReplicationPad1d((2, 1))(cf.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[1., 1., 1., 2., 3., 3.]]])
+    """
 
     n, mode = 1, "replicate"
 
 
 class ReplicationPad2d(_Pad):
-    """Pads the last two dimensions with the values at their edges."""
+    """Pads the last two dimensions with the values at their edges.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ReplicationPad2d((1, 0, 0, 1))(cf.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    tensor([[[1., 1., 2.],
+             [3., 3., 4.],
+             [3., 3., 4.]]])
+    """
 
     n, mode = 2, "replicate"
 
 
 class ReplicationPad3d(_Pad):
-    """Pads the last three dimensions with the values at their edges."""
+    """Pads the last three dimensions with the values at their edges.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ReplicationPad3d(1)(cf.ones(1, 1, 3, 3, 3)).shape
+    contraflow.Size([1, 1, 5, 5, 5])
+    """
 
     n, mode = 3, "replicate"
 
 
 class CircularPad1d(_Pad):
-    """Pads the last dimension with what stands at its other end."""
+    """Pads the last dimension with what stands at its other end.
+
+    >>> import contraflow as cf
+    >>> cf.nn.CircularPad1d((2, 1))(cf.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[2., 3., 1., 2., 3., 1.]]])
+    """
 
     n, mode = 1, "circular"
 
 
 class CircularPad2d(_Pad):
-    """Pads the last two dimensions with what stands at their other ends."""
+    """Pads the last two dimensions with what stands at their other ends.
+
+    >>> import contraflow as cf
+    >>> cf.nn.CircularPad2d((1, 0, 0, 1))(cf.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+    tensor([[[2., 1., 2.],
+             [4., 3., 4.],
+             [2., 1., 2.]]])
+    """
 
     n, mode = 2, "circular"
 
 
 class CircularPad3d(_Pad):
-    """Pads the last three dimensions with what stands at their other ends."""
+    """Pads the last three dimensions with what stands at their other ends.
+
+    >>> import contraflow as cf
+    >>> cf.nn.CircularPad3d(1)(cf.ones(1, 1, 3, 3, 3)).shape
+    contraflow.Size([1, 1, 5, 5, 5])
+    """
 
     n, mode = 3, "circular"

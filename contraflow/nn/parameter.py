@@ -55,6 +55,12 @@ class Buffer(Tensor):
     """A tensor that a module keeps but does not learn, such as a running mean.
 
     ``persistent=False`` leaves it out of ``state_dict``.
+
+    >>> import contraflow as cf
+    >>> m = cf.nn.Module()
+    >>> m.count = cf.nn.Buffer(cf.zeros(1))
+    >>> list(m.state_dict()), list(m.parameters())
+    (['count'], [])
     """
 
     persistent: bool
@@ -89,7 +95,12 @@ class _Unmade:
 
 
 class UninitializedParameter(_Unmade, Parameter):
-    """A parameter of a lazy layer, before the first call tells its shape."""
+    """A parameter of a lazy layer, before the first call tells its shape.
+
+    >>> import contraflow as cf
+    >>> cf.nn.LazyLinear(2).weight
+    <UninitializedParameter>
+    """
 
     _kind = Parameter
 
@@ -102,7 +113,12 @@ class UninitializedParameter(_Unmade, Parameter):
 
 
 class UninitializedBuffer(_Unmade, Buffer):
-    """A buffer of a lazy layer, before the first call tells its shape."""
+    """A buffer of a lazy layer, before the first call tells its shape.
+
+    >>> import contraflow as cf
+    >>> cf.nn.LazyBatchNorm1d().running_mean
+    <UninitializedBuffer>
+    """
 
     _kind = Buffer
 

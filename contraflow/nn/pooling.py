@@ -52,7 +52,12 @@ class _MaxPool(_Window):
 
 
 class MaxPool1d(_MaxPool):
-    """The largest of each window of ``[N, C, L]``; the stride is the window unless given."""
+    """The largest of each window of ``[N, C, L]``; the stride is the window unless given.
+
+    >>> import contraflow as cf
+    >>> cf.nn.MaxPool1d(2)(cf.arange(6.0).reshape(1, 1, 6))
+    tensor([[[1., 3., 5.]]])
+    """
 
     n = 1
 
@@ -69,13 +74,23 @@ class MaxPool2d(_MaxPool):
 
 
 class MaxPool3d(_MaxPool):
-    """The largest of each window of ``[N, C, D, H, W]``."""
+    """The largest of each window of ``[N, C, D, H, W]``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.MaxPool3d(2)(cf.ones(1, 2, 8, 8, 8)).shape
+    contraflow.Size([1, 2, 4, 4, 4])
+    """
 
     n = 3
 
 
 class AvgPool1d(_Window):
-    """The mean of each window of ``[N, C, L]``."""
+    """The mean of each window of ``[N, C, L]``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.AvgPool1d(2)(cf.arange(6.0).reshape(1, 1, 6))
+    tensor([[[0.5000, 2.5000, 4.5000]]])
+    """
 
     n = 1
 
@@ -133,7 +148,12 @@ class AvgPool2d(_AvgPool):
 
 
 class AvgPool3d(_AvgPool):
-    """The mean of each window of ``[N, C, D, H, W]``."""
+    """The mean of each window of ``[N, C, D, H, W]``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.AvgPool3d(2)(cf.ones(1, 2, 8, 8, 8)).shape
+    contraflow.Size([1, 2, 4, 4, 4])
+    """
 
     n = 3
 
@@ -158,19 +178,34 @@ class _LPPool(_Window):
 
 
 class LPPool1d(_LPPool):
-    """The p-norm of each window of ``[N, C, L]`` (without the absolute value, as PyTorch)."""
+    """The p-norm of each window of ``[N, C, L]`` (without the absolute value, as PyTorch).
+
+    >>> import contraflow as cf
+    >>> cf.nn.LPPool1d(2, 2)(cf.arange(6.0).reshape(1, 1, 6))
+    tensor([[[1.0000, 3.6056, 6.4031]]])
+    """
 
     n = 1
 
 
 class LPPool2d(_LPPool):
-    """The p-norm of each window of ``[N, C, H, W]``."""
+    """The p-norm of each window of ``[N, C, H, W]``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.LPPool2d(2, 2)(cf.ones(1, 2, 8, 8)).shape
+    contraflow.Size([1, 2, 4, 4])
+    """
 
     n = 2
 
 
 class LPPool3d(_LPPool):
-    """The p-norm of each window of ``[N, C, D, H, W]``."""
+    """The p-norm of each window of ``[N, C, D, H, W]``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.LPPool3d(2, 2)(cf.ones(1, 2, 8, 8, 8)).shape
+    contraflow.Size([1, 2, 4, 4, 4])
+    """
 
     n = 3
 
@@ -186,7 +221,12 @@ class _Adaptive(Module):
 
 
 class AdaptiveAvgPool1d(_Adaptive):
-    """Means of windows chosen so that the result has ``output_size`` places."""
+    """Means of windows chosen so that the result has ``output_size`` places.
+
+    >>> import contraflow as cf
+    >>> cf.nn.AdaptiveAvgPool1d(3)(cf.arange(6.0).reshape(1, 1, 6))
+    tensor([[[0.5000, 2.5000, 4.5000]]])
+    """
 
     def forward(self, input: Any) -> Any:
         return F.adaptive_avg_pool1d(input, self.output_size)
@@ -205,7 +245,12 @@ class AdaptiveAvgPool2d(_Adaptive):
 
 
 class AdaptiveAvgPool3d(_Adaptive):
-    """Means of windows chosen so that the volume becomes ``output_size``."""
+    """Means of windows chosen so that the volume becomes ``output_size``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.AdaptiveAvgPool3d(3)(cf.ones(1, 2, 8, 8, 8)).shape
+    contraflow.Size([1, 2, 3, 3, 3])
+    """
 
     def forward(self, input: Any) -> Any:
         return F.adaptive_avg_pool3d(input, self.output_size)
@@ -224,18 +269,33 @@ class _AdaptiveMax(_Adaptive):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMax):
-    """Maxima of windows chosen so that the result has ``output_size`` places."""
+    """Maxima of windows chosen so that the result has ``output_size`` places.
+
+    >>> import contraflow as cf
+    >>> cf.nn.AdaptiveMaxPool1d(3)(cf.arange(6.0).reshape(1, 1, 6))
+    tensor([[[1., 3., 5.]]])
+    """
 
     n = 1
 
 
 class AdaptiveMaxPool2d(_AdaptiveMax):
-    """Maxima of windows chosen so that the image becomes ``output_size``."""
+    """Maxima of windows chosen so that the image becomes ``output_size``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.AdaptiveMaxPool2d(3)(cf.ones(1, 2, 8, 8)).shape
+    contraflow.Size([1, 2, 3, 3])
+    """
 
     n = 2
 
 
 class AdaptiveMaxPool3d(_AdaptiveMax):
-    """Maxima of windows chosen so that the volume becomes ``output_size``."""
+    """Maxima of windows chosen so that the volume becomes ``output_size``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.AdaptiveMaxPool3d(3)(cf.ones(1, 2, 8, 8, 8)).shape
+    contraflow.Size([1, 2, 3, 3, 3])
+    """
 
     n = 3

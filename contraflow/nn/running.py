@@ -53,6 +53,15 @@ def batch_norm(
     In training mean and variance are those of the batch, and the running ones move towards them
     (the variance without bias); otherwise they are the running ones.
 
+    >>> import contraflow as cf
+    >>> x = cf.tensor([[0.0, 5.0], [2.0, 9.0]])
+    >>> mean, var = cf.zeros(2), cf.ones(2)
+    >>> cf.nn.functional.batch_norm(x, mean, var, training=True)
+    tensor([[-1.0000, -1.0000],
+            [ 1.0000,  1.0000]])
+    >>> mean
+    tensor([0.1000, 0.7000])
+
     Raises:
         ArgumentError: in training, with one value for each channel: its variance says nothing.
         ShapeError: if the number of channels differs.
@@ -84,7 +93,13 @@ def instance_norm(
     input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None,
     bias: Any = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
-    """As batch_norm, with the statistics of each sample by itself: ``[N, C, ...]``."""
+    """As batch_norm, with the statistics of each sample by itself: ``[N, C, ...]``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.functional.instance_norm(cf.tensor([[[1.0, 3.0], [0.0, 8.0]]]))
+    tensor([[[-1.0000,  1.0000],
+             [-1.0000,  1.0000]]])
+    """
     check_channels("instance_norm", input, running_mean=running_mean, running_var=running_var,
                    weight=weight, bias=bias)  # fmt: skip
     if not use_input_stats:

@@ -108,6 +108,11 @@ class EmbeddingBag(_Table):
     """Sums, means or maxima of the vectors of bags of integers.
 
     Shapes: ``[B, N]``, or ``[M]`` with ``offsets`` ``[B]``, gives ``[B, embedding_dim]``.
+
+    >>> import contraflow as cf
+    >>> bag = cf.nn.EmbeddingBag(10, 3, mode="sum")
+    >>> bag(cf.tensor([1, 2, 3, 4]), cf.tensor([0, 3])).shape
+    contraflow.Size([2, 3])
     """
 
     def __init__(

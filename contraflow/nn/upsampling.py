@@ -47,21 +47,39 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Nearest-neighbour resizing of images."""
+    """Nearest-neighbour resizing of images.
+
+    >>> import contraflow as cf
+    >>> cf.nn.UpsamplingNearest2d(scale_factor=2)(cf.tensor([[[[0.0, 3.0]]]]))
+    tensor([[[[0., 0., 3., 3.],
+              [0., 0., 3., 3.]]]])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """Bilinear resizing of images, with aligned corners."""
+    """Bilinear resizing of images, with aligned corners.
+
+    >>> import contraflow as cf
+    >>> cf.nn.UpsamplingBilinear2d(scale_factor=2)(cf.tensor([[[[0.0, 3.0]]]]))
+    tensor([[[[0., 1., 2., 3.],
+              [0., 1., 2., 3.]]]])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
 
 
 class PixelShuffle(Module):
-    """``[..., C r², H, W]`` to ``[..., C, H r, W r]``. Source: Shi et al. (2016)."""
+    """``[..., C r², H, W]`` to ``[..., C, H r, W r]``. Source: Shi et al. (2016).
+
+    >>> import contraflow as cf
+    >>> cf.nn.PixelShuffle(2)(cf.arange(4.0).reshape(1, 4, 1, 1))
+    tensor([[[[0., 1.],
+              [2., 3.]]]])
+    """
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()
@@ -76,7 +94,12 @@ class PixelShuffle(Module):
 
 
 class PixelUnshuffle(Module):
-    """``[..., C, H r, W r]`` to ``[..., C r², H, W]``: undoes ``PixelShuffle``."""
+    """``[..., C, H r, W r]`` to ``[..., C r², H, W]``: undoes ``PixelShuffle``.
+
+    >>> import contraflow as cf
+    >>> cf.nn.PixelUnshuffle(2)(cf.ones(1, 1, 4, 4)).shape
+    contraflow.Size([1, 4, 2, 2])
+    """
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()
@@ -91,7 +114,12 @@ class PixelUnshuffle(Module):
 
 
 class ChannelShuffle(Module):
-    """Mixes the channels of groups: channel i of group g comes to place i groups + g."""
+    """Mixes the channels of groups: channel i of group g comes to place i groups + g.
+
+    >>> import contraflow as cf
+    >>> cf.nn.ChannelShuffle(2)(cf.arange(4.0).reshape(1, 4, 1, 1)).flatten()
+    tensor([0., 2., 1., 3.])
+    """
 
     def __init__(self, groups: int) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ import pytest
 import contraflow as cf
 from contraflow import nn
 from contraflow.base.errors import ArgumentError, DTypeError, ShapeError
-from contraflow.nn import activation, functional
+from contraflow.nn import activation, functional, softmax
 
 torch = pytest.importorskip("torch")
 
@@ -227,7 +227,7 @@ MODULES = [
 
 
 def test_every_activation_layer_has_a_case():
-    assert {name for name, _ in MODULES} | {"Softmax2d"} == set(activation.__all__)
+    assert {name for name, _ in MODULES} | {"Softmax2d"} == {*activation.__all__, *softmax.__all__}
 
 
 @pytest.mark.parametrize(("name", "options"), MODULES)

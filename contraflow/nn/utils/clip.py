@@ -109,7 +109,16 @@ def get_total_norm(
 def clip_grads_with_norm_(
     parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None
 ) -> None:
-    """Scale the gradients in place by ``max_norm / total_norm``, if that is below 1."""
+    """Scale the gradients in place by ``max_norm / total_norm``, if that is below 1.
+
+    >>> import contraflow as cf
+    >>> w = cf.tensor([3.0, 4.0], requires_grad=True)
+    >>> (w * w / 2).sum().backward()
+    >>> norm = cf.nn.utils.get_total_norm([w.grad])
+    >>> cf.nn.utils.clip_grads_with_norm_([w], 1.0, norm)
+    >>> w.grad
+    tensor([0.6000, 0.8000])
+    """
     with no_grad():
         coefficient = clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
         for g in gradients("clip_grads_with_norm_", parameters):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from contraflow.base.errors import ArgumentError, lesson
@@ -57,7 +58,8 @@ def read_power(what: str, weight: Any, n_power_iterations: int, dim: int) -> int
 def as_matrix(weight: Any, dim: int) -> Any:
     """The weight with one row for each index of ``dim``."""
     order = (dim, *(d for d in range(weight.ndim) if d != dim))
-    return reshape_to(permute_dims(weight, dims=order), shape=(weight.shape[dim], -1))
+    rest = prod(weight.shape[d] for d in order[1:])
+    return reshape_to(permute_dims(weight, dims=order), shape=(weight.shape[dim], rest))
 
 
 def unit(x: Any, eps: float) -> Any:

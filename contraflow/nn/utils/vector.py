@@ -27,6 +27,12 @@ def parameters_to_vector(parameters: Iterable[Any]) -> Any:
 def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
     """Let the parameters show the parts of a vector, in their order and shapes.
 
+    >>> import contraflow as cf
+    >>> layer = cf.nn.Linear(1, 2)
+    >>> cf.nn.utils.vector_to_parameters(cf.arange(4.0), layer.parameters())
+    >>> layer.bias.detach()
+    tensor([2., 3.])
+
     Raises:
         ShapeError: if the vector has fewer or more elements than the parameters.
     """
