@@ -6,6 +6,22 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Timing(NamedTuple):
+    """Seconds a call: the median of all rounds between the quartiles."""
+
+    low: float
+    median: float
+    high: float
+
+
+def timing(samples: list[float]) -> Timing:
+    """The median and the quartiles of samples."""
+    if len(samples) < 2:
+        return Timing(*samples * 3)
+    return Timing(*statistics.quantiles(samples, n=4, method="inclusive"))
 
 
 def _calls_for(step: Callable[[], object], seconds: float) -> int:
@@ -23,8 +39,11 @@ def _calls_for(step: Callable[[], object], seconds: float) -> int:
 
 def interleaved(
     steps: dict[str, Callable[[], object]], rounds: int = 7, seconds: float = 0.15
-) -> dict[str, float]:
-    """Median seconds a call of each step; each round runs all of them, one after the other."""
+) -> dict[str, Timing]:
+    """Time each step; every round runs all of them, one after the other."""
+    for step in steps.values():  # first calls compile, allocate and touch memory
+        step()
+        step()
     calls = {name: _calls_for(step, seconds) for name, step in steps.items()}
     samples: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
@@ -34,12 +53,4 @@ def interleaved(
             for _ in range(calls[name]):
                 step()
             samples[name].append((time.perf_counter() - start) / calls[name])
-    return {name: statistics.median(values) for name, values in samples.items()}
-
-
-def microseconds(seconds: float) -> str:
-    """A time with three digits, in us or ms."""
-    us = seconds * 1e6
-    if us >= 10_000:
-        return f"{us / 1000:.3g} ms"
-    return f"{us:.3g} us"
+    return {name: timing(values) for name, values in samples.items()}

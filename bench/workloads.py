@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 Layer = tuple[Any, ...]
+Weights = list[Any]  # a list of arrays for each layer; for a residual block those of both ways
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,38 @@ class Workload:
         if self.loss == "mse":
             return x, rng.uniform(size=(self.batch, 1)).astype(np.float32)
         return x, rng.integers(0, self.classes, self.batch)
+
+    def weights(self) -> Weights:
+        """The weights that every peer starts from, in PyTorch's layout."""
+        return _weights(self.layers, np.random.default_rng(1))
+
+    def without_dropout(self) -> Workload:
+        """The same network without what the peers draw at random, to compare their losses."""
+        return replace(self, layers=tuple(layer for layer in self.layers if layer[0] != "dropout"))
+
+
+def _weights(layers: tuple[Layer, ...], rng: np.random.Generator) -> Weights:
+    out: Weights = []
+    for kind, *args in layers:
+        if kind in ("linear", "conv"):
+            a, b = args[:2]
+            shape = (b, a, args[2], args[2]) if kind == "conv" else (b, a)
+            bound = 1 / np.sqrt(np.prod(shape[1:]))
+            bias = kind == "linear" or args[5]
+            sizes = (shape, (b,)) if bias else (shape,)
+            out.append([rng.uniform(-bound, bound, size).astype(np.float32) for size in sizes])
+        elif kind == "batch_norm":
+            out.append([np.ones(args[0], np.float32), np.zeros(args[0], np.float32)])
+        elif kind == "residual":
+            out.append([_weights(args[0], rng), _weights(args[1], rng)])
+        else:
+            out.append([])
+    return out
+
+
+def flat(weights: Weights) -> list[np.ndarray]:
+    """All arrays in the order in which a Sequential lists its parameters."""
+    return [a for w in weights for a in (flat(w) if isinstance(w, list) else [w])]
 
 
 def mlp(*sizes: int, act: str, drop: float = 0.0) -> tuple[Layer, ...]:
@@ -91,6 +124,12 @@ WORKLOADS = (
     Workload("W8", "ResNet-20, 32x32, batch 32, SGD with momentum", resnet20(), (3, 32, 32), 32,
              optimizer="momentum"),
 )  # fmt: skip
+
+# Of the ten workloads the last two need layers that are not there yet.
+LATER = {
+    "W9": "LSTM 64-128, 32 steps, batch 32, Adam: recurrent layers are not there yet",
+    "W10": "character GPT, 4 layers, AdamW: attention is not there yet",
+}
 
 
 # ---- floors ----------------------------------------------------------------------------------

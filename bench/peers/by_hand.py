@@ -22,18 +22,14 @@ def dense(w: Workload) -> bool:
 
 
 def train_step(w: Workload) -> Callable[[], Any]:
-    """One step of a dense network, with every gradient by hand."""
+    """One step of a dense network (SGD or Adam), with every gradient by hand."""
     rng = np.random.default_rng(0)
     x, y = w.data()
-    weights: dict[int, list[Any]] = {}
-    for i, (kind, *args) in enumerate(w.layers):
-        if kind == "linear":
-            a, b = args
-            bound = 1 / np.sqrt(a)
-            weights[i] = [
-                rng.uniform(-bound, bound, (a, b)).astype(np.float32),
-                rng.uniform(-bound, bound, b).astype(np.float32),
-            ]
+    weights = {  # as [in, out]
+        i: [np.ascontiguousarray(layer[0].T), layer[1].copy()]
+        for i, layer in enumerate(w.weights())
+        if layer
+    }
     state = {i: [np.zeros_like(p) for p in (*ps, *ps)] for i, ps in weights.items()}
     rows = np.arange(w.batch)
     count = 0
@@ -55,9 +51,8 @@ def train_step(w: Workload) -> Callable[[], Any]:
         m, v = state[i][k], state[i][k + 2]
         m += np.float32(0.1) * (g - m)
         v += np.float32(0.001) * (g * g - v)
-        m_hat = m / np.float32(1 - 0.9**count)
-        v_hat = v / np.float32(1 - 0.999**count)
-        p -= np.float32(1e-3) * m_hat / (np.sqrt(v_hat) + np.float32(1e-8))
+        γ = np.float32(1e-3 / (1 - 0.9**count))
+        p -= γ * m / (np.sqrt(v) / np.float32((1 - 0.999**count) ** 0.5) + np.float32(1e-8))
 
     def step() -> Any:
         nonlocal count
