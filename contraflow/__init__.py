@@ -45,6 +45,7 @@ from contraflow.base.errors import (
     ShapeError,
     StateError,
 )
+from contraflow.func import vmap
 from contraflow.ops.activation import *
 from contraflow.ops.arith import *
 from contraflow.ops.blend import *
@@ -55,6 +56,7 @@ from contraflow.ops.index import *
 from contraflow.ops.join import *
 from contraflow.ops.logic import *
 from contraflow.ops.matmul import *
+from contraflow.ops.mode import *
 from contraflow.ops.products import *
 from contraflow.ops.quantile import *
 from contraflow.ops.reduce import *
@@ -71,7 +73,10 @@ from contraflow.tensor import methods as _methods
 from contraflow.tensor.convert import *
 from contraflow.tensor.create import *
 from contraflow.tensor.grad_mode import *
+from contraflow.tensor.handles import *
 from contraflow.tensor.indexing import *
+from contraflow.tensor.printing import *
+from contraflow.tensor.questions import *
 from contraflow.tensor.rng import *
 from contraflow.tensor.sampling import *
 from contraflow.tensor.tensor import Size, Tensor

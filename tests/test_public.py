@@ -21,6 +21,7 @@ DOORS = (
     "contraflow.capture",
     "contraflow.data",
     "contraflow.func",
+    "contraflow.linalg",
     "contraflow.nn",
     "contraflow.nn.functional",
     "contraflow.nn.init",

@@ -27,6 +27,7 @@ from contraflow.ops import (
     linalg,
     logic,
     matmul,
+    mode,
     normalize_records,
     poisson,
     pool_records,
@@ -51,8 +52,7 @@ __all__ = ["ALL"]
 
 ALL = (
     accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy,
-    decompose, einsum,
-    extrema, fold, fused_loss, gelu, index, join, linalg, logic, matmul, normalize_records, poisson,
-    pool_records, products, quantile, random, reduce, repeats, resample, rounding, scan, shape,
-    softmax, sort, special, statistics, transcendental, view,
+    decompose, einsum, extrema, fold, fused_loss, gelu, index, join, linalg, logic, matmul, mode,
+    normalize_records, poisson, pool_records, products, quantile, random, reduce, repeats,
+    resample, rounding, scan, shape, softmax, sort, special, statistics, transcendental, view,
 )  # fmt: skip

@@ -19,7 +19,7 @@ from contraflow.base.dtypes import (
     int64,
     uint8,
 )  # fmt: skip
-from contraflow.base.errors import ArgumentError, ShapeError, lesson
+from contraflow.base.errors import ArgumentError, GradError, ShapeError, lesson
 from contraflow.base.shapes import read_dim, resolve_size
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
@@ -205,6 +205,18 @@ def cuda(self: Tensor, *_: Any, **__: Any) -> Any:
     return read_device("cuda")
 
 
+def export(self: Tensor, **kwargs: Any) -> Any:
+    """The DLPack capsule of the value, for another library that shares its memory."""
+    if self.requires_grad:
+        rule = "DLPack of a tensor that requires a gradient would lose its history"
+        raise DLPackError(lesson(rule, [("tensor", self)], "x.detach()"))
+    return look(self, "DLPack").__dlpack__(**kwargs)
+
+
+class DLPackError(GradError, BufferError):
+    """What DLPack's protocol wants raised when a tensor cannot be handed out."""
+
+
 def from_dlpack(source: Any) -> Any:
     """A tensor that shares memory with another library's (DLPack)."""
     return from_numpy(np.from_dlpack(source))
@@ -230,13 +242,27 @@ def new_tensor(self: Tensor, data: Any, **kwargs: Any) -> Any:
     return tensor(data, dtype=kwargs.pop("dtype", None) or self.dtype, **kwargs)
 
 
+def alias_with_history(self: Tensor) -> Any:
+    """A view of the same value that gradients pass."""
+    return permute_dims(self, dims=tuple(range(self.ndim)))
+
+
 def transposed(self: Tensor) -> Any:
     """All dimensions reversed."""
     return permute_dims(self, dims=tuple(reversed(range(self.ndim))))
 
 
+def adjoint_of(self: Tensor) -> Any:
+    """The transpose of a matrix (there are no complex numbers here)."""
+    if self.ndim not in (0, 2):
+        raise ShapeError(lesson("H needs a matrix", [("tensor", self)], "x.mH for batches"))
+    return transposed(self)
+
+
 def matrix_transposed(self: Tensor) -> Any:
     """The last two dimensions exchanged."""
+    if not self.ndim:
+        return alias_with_history(self)
     if self.ndim < 2:
         raise ShapeError(lesson("mT needs at least 2 dimensions", [("tensor", self)]))
     return transpose(self, -2, -1)
@@ -249,18 +275,18 @@ METHODS = {
     "ndimension": lambda self: self.ndim, "cpu": share, "cuda": cuda, "view": view,
     "view_as": view_as, "copy_": copy_, "fill_": fill_, "zero_": zero_, "detach_": detach_,
     "new_full": new_full, "new_zeros": new_zeros, "new_ones": new_ones, "new_tensor": new_tensor,
-    "new_empty": new_zeros, "share_memory_": share, "type_as": lambda self, other: to(self, other),
+    "new_empty": new_zeros, "share_memory_": share, "pin_memory": share, "get_device": lambda self: -1, "type_as": lambda self, other: to(self, other),
     "is_floating_point": lambda self: self.dtype.is_floating_point,
     "float": _caster(float32), "double": _caster(float64), "half": _caster(float16),
     "long": _caster(int64), "int": _caster(int32), "short": _caster(int16), "char": _caster(int8),
     "byte": _caster(uint8), "bool": _caster(bool_),
-    "__dlpack__": lambda self, **kw: look(self, "DLPack").__dlpack__(**kw),
+    "__dlpack__": export,
     "__dlpack_device__": lambda self: look(self, "DLPack").__dlpack_device__(),
 }  # fmt: skip
 PROPERTIES = {
-    "T": transposed, "mT": matrix_transposed, "device": lambda self: CPU,
+    "T": transposed, "mT": matrix_transposed, "H": adjoint_of, "mH": matrix_transposed, "device": lambda self: CPU,
     "itemsize": lambda self: self.dtype.itemsize, "nbytes": lambda self: numel(self) * self.itemsize,
-    "is_cuda": lambda self: False, "is_sparse": lambda self: False,
+    "is_cuda": lambda self: False, "is_cpu": lambda self: True, "is_sparse": lambda self: False,
     "_base": lambda self: root(self),
 }  # fmt: skip
 

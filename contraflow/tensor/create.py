@@ -18,8 +18,9 @@ from contraflow.ops.creation import iota
 from contraflow.tensor.tensor import Tensor, as_value, make
 
 __all__ = [
-    "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like",
-    "linspace", "ones", "ones_like", "tensor", "zeros", "zeros_like",
+    "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_numpy", "full",
+    "full_like", "linspace", "logspace", "ones", "ones_like", "scalar_tensor", "tensor",
+    "tril_indices", "triu_indices", "zeros", "zeros_like",
 ]  # fmt: skip
 
 
@@ -73,6 +74,39 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     if isinstance(data, Tensor):
         return data if wanted is None or data.dtype is wanted else convert(data, dtype=wanted)
     return constant(np.asarray(as_value(data, wanted)))
+
+
+def asarray(
+    obj: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Any:
+    """A tensor of anything that holds numbers: shares memory where it can, unless ``copy=True``.
+
+    >>> import contraflow as cf
+    >>> cf.asarray([1, 2])
+    tensor([1, 2])
+    """
+    made = as_tensor(obj, dtype, device)
+    if copy is False and not np.shares_memory(as_value(made), np.asarray(obj)):
+        rule = "asarray: these data cannot be shared without a copy"
+        raise ArgumentError(lesson(rule, [("received", repr(obj)[:60])], "copy=None"))
+    return finish(made.clone() if copy else made, requires_grad)
+
+
+def scalar_tensor(
+    s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
+    """A 0-d tensor of one number, in the default floating dtype unless one is given.
+
+    >>> import contraflow as cf
+    >>> cf.scalar_tensor(3)
+    tensor(3.)
+    """
+    return full((), s, dtype=dtype or default_dtype(), device=device, requires_grad=requires_grad)
 
 
 def from_numpy(array: Any) -> Any:
@@ -209,6 +243,52 @@ def linspace(
     chosen = default_dtype() if dtype is None else as_dtype(dtype)
     values = np.linspace(float(start), float(end), steps).astype(chosen.np)
     return finish(constant(values), requires_grad)
+
+
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Any:
+    """``steps`` numbers from base^start to base^end, each the same multiple of the one before.
+
+    >>> import contraflow as cf
+    >>> cf.logspace(0, 2, 3)
+    tensor([  1.,  10., 100.])
+    """
+    read_device(device)
+    if steps < 0:
+        raise ArgumentError(
+            lesson(f"logspace: steps must be >= 0, received {steps}", fix="steps=5")
+        )
+    chosen = default_dtype() if dtype is None else as_dtype(dtype)
+    values = np.float64(base) ** np.linspace(float(start), float(end), steps)
+    return finish(constant(values.astype(chosen.np)), requires_grad)
+
+
+def _triangle(name: str, inside: Callable[..., Any]) -> Callable[..., Any]:
+    def indices(
+        row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = None
+    ) -> Any:
+        read_device(device)
+        if row < 0 or col < 0:
+            rule = f"{name}: sizes must not be negative, received {row} and {col}"
+            raise ArgumentError(lesson(rule, fix=f"cf.{name}(3, 3)"))
+        found = np.nonzero(inside(np.ones((row, col), bool), offset))
+        return constant(np.stack(found).astype(as_dtype(dtype).np))
+
+    indices.__name__ = indices.__qualname__ = name
+    where = "lower" if name.startswith("tril") else "upper"
+    indices.__doc__ = f"""The rows and columns of the {where} triangle of a matrix: ``[2, n]``."""
+    return indices
+
+
+tril_indices, triu_indices = _triangle("tril_indices", np.tril), _triangle("triu_indices", np.triu)
 
 
 def eye(

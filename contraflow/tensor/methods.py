@@ -6,13 +6,15 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from contraflow.base.errors import DTypeError, lesson
 from contraflow.ops import arith, families, logic, rounding, special
 from contraflow.ops.arith import add_op, div_op, mul, neg, pow, sub_op
+from contraflow.ops.join import unbind
 from contraflow.ops.matmul import matmul
 from contraflow.ops.record import bind
-from contraflow.tensor import convert, indexing, sampling, tape, unique
+from contraflow.tensor import convert, handles, indexing, questions, sampling, tape, unique
 from contraflow.tensor.gradients import register_hook, retain_grad
-from contraflow.tensor.printing import tensor_repr
+from contraflow.tensor.printing import tensor_html, tensor_repr
 from contraflow.tensor.tensor import Tensor, make, set_grad, write
 
 __all__: list[str] = []
@@ -97,6 +99,8 @@ def attach_operators() -> None:
         "where": lambda x, condition, other: arith.where(condition, x, other),
         "polygamma": lambda x, n: special.polygamma(n, x),
         "__repr__": tensor_repr,
+        "_repr_html_": tensor_html,
+        "__iter__": rows_of,
         "__format__": tensor_format,
         "register_hook": register_hook,
         "retain_grad": retain_grad,
@@ -117,6 +121,13 @@ def make_operand(b: Any) -> Any:
     return b if isinstance(b, Tensor) else make(b)
 
 
+def rows_of(self: Any) -> Any:
+    """``for row in x``: views along the first dimension."""
+    if not self.ndim:
+        raise DTypeError(lesson("a 0-d tensor has no rows", [("tensor", self)], "x.item()"))
+    return iter(unbind(self, 0))
+
+
 def tensor_format(self: Any, spec: str) -> str:
     """``f"{loss:.4f}"`` works for a tensor of one element."""
     return format(self.item(), spec) if spec else repr(self)
@@ -133,7 +144,7 @@ def attach_family(family: ModuleType) -> None:
 attach_operators()
 for _family in (*families.ALL, sampling, unique):
     attach_family(_family)
-for _name, _method in convert.METHODS.items():
+for _name, _method in (convert.METHODS | handles.METHODS | questions.METHODS).items():
     setattr(Tensor, _name, _method)
 for _name, _getter in convert.PROPERTIES.items():
     setattr(Tensor, _name, property(_getter))

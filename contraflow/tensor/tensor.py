@@ -301,11 +301,16 @@ class Tensor(Declared):
         if self._grad is not None:
             copy._grad = self._grad.__deepcopy__(memo)
         copy.__dict__.update(self.__dict__)
+        copy.__dict__.pop("_earlier", None)
         memo[id(self)] = copy
         return copy
 
     def __copy__(self) -> Tensor:
-        return self.__deepcopy__({})
+        """Another handle on the same memory, a leaf."""
+        copy = make(look(self, "copy.copy"), type(self))
+        copy._requires_grad, copy._version = self.requires_grad, version_of(self)
+        copy.__dict__.update(self.__dict__)
+        return copy
 
 
 class Size(tuple[int, ...]):
@@ -604,6 +609,10 @@ def fresh(t: Tensor) -> None:
     parent = t._parent
     if parent is None or t._seen == t._version.n:  # type: ignore[union-attr]
         return
+    for version, before in parent.__dict__.get("_earlier", ()):
+        if t._seen < version:  # the parent has become another view since: show what it was
+            parent = t._parent = before
+            break
     t._seen = t._version.n  # type: ignore[union-attr]
     op, attrs = t._view  # type: ignore[misc]
     again = op(parent, **attrs)
@@ -643,7 +652,11 @@ def write(t: Tensor, new: Any) -> Tensor:
     symbolic = modes.interpreter is not None
     if t._parent is not None and (symbolic or tracked):
         op, attrs = t._view  # type: ignore[misc]
-        write(t._parent, view_put(t._parent, new, view=op.name, attrs=freeze(attrs)))
+        before, modes.grad = modes.grad, tracked  # what was detached is written unrecorded
+        try:
+            write(t._parent, view_put(t._parent, new, view=op.name, attrs=freeze(attrs)))
+        finally:
+            modes.grad = before
         return t
     if symbolic:
         modes.interpreter.write(t, new)  # type: ignore[union-attr]
