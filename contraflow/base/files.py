@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from contraflow.base.errors import FileError, lesson
+from contraflow.base.errors import ContraflowError, FileError, lesson
 
 __all__ = ["damaged", "distrusted", "opened", "write_atomically"]
 
 # What readers of damaged data raise.
 DAMAGE = (
     ArithmeticError, EOFError, KeyError, MemoryError, NotImplementedError, OSError, RuntimeError,
-    SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error,
+    SyntaxError, TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 ORPHAN_AGE = 3600.0  # seconds: a temporary file this old was left by a process that was killed
 
@@ -52,11 +53,11 @@ def opened(path: Any) -> Iterator[tuple[IO[bytes], int]]:
 
 @contextmanager
 def distrusted(path: Any) -> Iterator[None]:
-    """Whatever goes wrong with the data inside is a FileError."""
+    """Whatever the data makes go wrong inside is a FileError."""
     try:
         yield
-    except FileError:
-        raise
+    except ContraflowError:
+        raise  # said on purpose
     except DAMAGE as error:
         raise damaged(path, str(error) or type(error).__name__) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class MixUp(Transform):
     images = False
 
     def __init__(self, alpha: float = 0.2, num_classes: int | None = None) -> None:
-        if not alpha > 0:
+        if not isinstance(alpha, Real) or not 0 < alpha < np.inf:
             raise ArgumentError(lesson(f"alpha must be above 0, received {alpha!r}", fix="0.2"))
         self.alpha, self.num_classes = float(alpha), num_classes
 

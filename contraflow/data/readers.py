@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import warnings
 import zipfile
 from math import prod
 from pathlib import Path
@@ -26,6 +27,11 @@ __all__ = ["MNIST", "read_arrays", "read_idx", "read_npy", "read_npz"]
 
 Array = np.ndarray[Any, Any]
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+NPY_HEADERS: dict[tuple[int, int], tuple[int, Any]] = {  # bytes of the size, and the parser
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
+NPY_HEADER_BYTES = 10_000  # NumPy's own limit for files that are not trusted
 DEFLATE = 1032  # deflate cannot pack better than 1032 : 1
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -71,14 +77,16 @@ def read_idx(path: Any) -> Any:
 def read_header(file: IO[bytes], limit: int, path: Any) -> tuple[tuple[int, ...], bool, Any]:
     """The header of an npy stream, checked against the bytes that can follow."""
     version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
-    if version not in ((1, 0), (2, 0)):
+    if version not in NPY_HEADERS:
         raise damaged(path, f"npy version {version} is not known")
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, fortran, dtype = read(file)  # type: ignore[no-untyped-call]
+    width, read = NPY_HEADERS[version]
+    start = file.read(width)
+    size = int.from_bytes(start, "little")
+    if size > NPY_HEADER_BYTES:  # NumPy would take the memory first
+        raise damaged(path, f"its header of {size} bytes is too long")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about headers as Python 2 wrote them
+        shape, fortran, dtype = read(io.BytesIO(start + file.read(size)))
     if dtype.hasobject:
         raise damaged(
             path,

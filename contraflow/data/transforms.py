@@ -90,6 +90,14 @@ class Compose(Transform):
 
     def __init__(self, transforms: Sequence[Any]) -> None:
         self.transforms = list(transforms)
+        for t in self.transforms:
+            if not isinstance(t, Transform):
+                raise DTypeError(
+                    lesson(
+                        f"Compose takes transforms, not {type(t).__name__}",
+                        fix="class Mine(cf.data.Transform): def apply(self, x, random): return x",
+                    )
+                )
 
     def __call__(self, x: Any, y: Any = None, generator: Any = None) -> Any:
         for t in self.transforms:
@@ -110,7 +118,7 @@ class GaussianNoise(Transform):
     images = False
 
     def __init__(self, sigma: float = 0.1, mean: float = 0.0) -> None:
-        if not isinstance(sigma, Real) or sigma < 0:
+        if not isinstance(sigma, Real) or not 0 <= sigma < np.inf:
             raise ArgumentError(lesson(f"sigma must be >= 0, received {sigma!r}", fix="sigma=0.1"))
         self.sigma, self.mean = float(sigma), float(mean)
 
