@@ -197,11 +197,9 @@ def _conv_weight(
     total = np.zeros((groups, prod(shape[1:]), o // groups), x.dtype)
     columns = Columns(x, kernel, stride, padding, dilation, out)
     for chunk in columns.chunks():
-        # [group, positions, channels]: with the channels last the product is the fast kind
-        part = dy[chunk].reshape(chunk.stop - chunk.start, groups, o // groups, -1)
-        part = np.moveaxis(part, 0, 2)
-        part = np.ascontiguousarray(part.reshape(groups, o // groups, -1).swapaxes(1, 2))
-        total += columns.of(chunk).reshape(groups, total.shape[1], -1) @ part
+        part = dy[chunk].swapaxes(0, 1).reshape(groups, o // groups, -1)
+        unfolded = columns.of(chunk).reshape(groups, total.shape[1], -1)
+        total += unfolded @ part.swapaxes(1, 2)
     return np.ascontiguousarray(total.swapaxes(1, 2)).reshape(shape)
 
 
@@ -385,4 +383,5 @@ conv_weight: Op = op(
 
 def sum_channels(g: Any) -> Any:
     """The sum over everything but the channels: the gradient of a bias."""
-    return reduce_sum(g, dims=(0, *range(2, g.ndim)), keepdim=False)
+    n, c, *size = g.shape
+    return reduce_sum(reshape_to(g, shape=(n, c, prod(size))), dims=(0, 2), keepdim=False)
