@@ -241,6 +241,64 @@ def overfitting(results):
     return figure
 
 
+# ---- descent and optimisers -----------------------------------------------------------------
+
+RATES = {"too low": GREEN, "about right": BLUE, "too high": ORANGE}
+SIZES = {"stochastic": PURPLE, "mini-batch": BLUE, "batch": GREEN}
+
+
+def contours(axes, across, down, height, levels):
+    across, down = np.meshgrid(np.linspace(*across, 60), np.linspace(*down, 60))
+    axes.contour(across, down, height(across, down), levels=levels, colors="#d9d5cb", linewidths=1)
+
+
+def descent(results):
+    runs = results["descent"]
+    figure, (surface, losses) = panels(2)
+    x, y = (t[:, 0].numpy().astype(np.float64) for t in TOLD["example"]("descent")["points"]())
+
+    def height(slope, offset):
+        error = slope[..., None] * x + offset[..., None] - y
+        return (error**2).mean(axis=-1)
+
+    contours(surface, (-1.2, 4.2), (-4.2, 3.2), height, [0.4, 1, 2, 4, 7, 11, 16, 22])
+    for name, color in RATES.items():
+        slope, offset = np.transpose(runs["rates"][name])
+        surface.plot(slope, offset, color=color, marker="o", ms=3.5, lw=1.3, label=name)
+    surface.set(title="The loss as a landscape", xlabel="slope", ylabel="offset")
+    surface.set(xlim=(-1.2, 4.2), ylim=(-4.2, 3.2))
+    surface.legend(frameon=False, fontsize=8.5, loc="lower right", title="learning rate")
+    for name, color in SIZES.items():
+        seen, loss = np.transpose(runs["sizes"][name])
+        marker = "o" if name == "batch" else None
+        losses.semilogy(seen, loss, color=color, marker=marker, ms=4, lw=1.4, label=name)
+    losses.set(title="The loss by what has been looked at", xlabel="samples seen", ylim=(0.1, 10))
+    losses.legend(frameon=False, fontsize=8.5, loc="center", bbox_to_anchor=(0.36, 0.46))
+    return figure
+
+
+OPTIMIZERS = {"SGD": ORANGE, "SGD, momentum": GREEN, "RMSprop": PURPLE, "Adam": BLUE}
+
+
+def optimizers(results):
+    runs = results["optimizers"]
+    figure, (surface, losses) = panels(2)
+    contours(surface, (-4.6, 1.6), (-1.4, 1.4), lambda a, b: (a**2 + 25 * b**2) / 2,
+             [0.3, 1.2, 3, 6, 10, 15, 21])  # fmt: skip
+    for name, path in runs["valley"].items():
+        first, second, _ = np.transpose(path)
+        surface.plot(first, second, color=OPTIMIZERS[name], marker="o", ms=3, lw=1.3, label=name)
+    surface.plot(0, 0, "+", color=INK, ms=10)
+    surface.set(title="Through a narrow valley, 40 steps", xlabel="$w_1$", ylabel="$w_2$")
+    surface.legend(frameon=False, fontsize=8.5, loc="lower left", ncols=3)
+    for name, curve in runs["digits"].items():
+        epochs = np.arange(1, len(curve) + 1)
+        losses.semilogy(epochs, curve, color=OPTIMIZERS[name], marker="o", ms=3, label=name)
+    losses.set(title="Training loss on handwritten digits", xlabel="epoch")
+    losses.legend(frameon=False, fontsize=8.5)
+    return figure
+
+
 # ---- convolution --------------------------------------------------------------------------------
 
 KERNELS = {
@@ -268,7 +326,8 @@ def convolution(results):
 
 
 FIGURES = {
-    figure.__name__: figure for figure in (backflow, vanishing, exploding, overfitting, convolution)
+    figure.__name__: figure
+    for figure in (backflow, descent, optimizers, vanishing, exploding, overfitting, convolution)
 }
 
 

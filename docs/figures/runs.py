@@ -84,7 +84,33 @@ def backflow():
     return {name: {"value": v.tolist(), "gradient": v.grad.tolist()} for name, v in t.items()}
 
 
-RUNS = {run.__name__: run for run in (vanishing, exploding, overfitting, backflow)}
+def descent():
+    """Paths by learning rate, and the loss by the number of samples seen, by size of the batch."""
+    told = example("descent")
+    descend = told["descend"]
+    return {
+        "rates": {
+            name: [place[1:3] for place in descend(256, lr, 20 * 256)]
+            for name, lr in told["RATES"].items()
+        },
+        "sizes": {
+            name: [(place[0], place[3]) for place in descend(size, 0.03, 1536)]
+            for name, size in told["SIZES"].items()
+        },
+    }
+
+
+def optimizers():
+    """Paths through a valley, and the loss of every epoch on digits."""
+    told = example("optimizers")
+    return {
+        "valley": {name: told["walk"](make) for name, make in told["VALLEY"].items()},
+        "digits": {name: told["train"](make) for name, make in told["DIGITS"].items()},
+    }
+
+
+RUNS = {run.__name__: run for run in (backflow, descent, optimizers, vanishing, exploding,
+                                         overfitting)}  # fmt: skip
 
 
 # ---- the file -----------------------------------------------------------------------------------

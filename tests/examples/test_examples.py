@@ -109,6 +109,28 @@ def responsibility(printed):
     assert all(float(off) < 0.1 for *_, off in rows[9:])  # a nudge of 0.001
 
 
+def descent(printed):
+    ends = dict(re.findall(r"^  (too low|about right|too high) .*-> ([\d.]+)", printed, re.M))
+    assert float(ends["about right"]) < 0.5
+    assert min(float(ends["too low"]), float(ends["too high"])) > 3
+    sizes = re.findall(r"^  (\S+)\s+(\d+) steps, loss .*-> ([\d.]+)", printed, re.M)
+    names, steps, losses = zip(*sizes, strict=True)
+    assert names == ("batch", "mini-batch", "stochastic")
+    assert steps == ("2", "16", "512")
+    assert float(losses[0]) > float(losses[1]) > float(losses[2])
+
+
+def optimizers(printed):
+    valley, digits = (
+        dict(re.findall(r"^  (.+?)\s+loss .*-> ([\d.]+)", part, re.M))
+        for part in printed.split("Digits")
+    )
+    assert all(float(loss) < 0.5 for loss in valley.values())
+    plain = float(digits.pop("SGD"))
+    assert len(digits) == 3
+    assert all(float(loss) < plain / 2 for loss in digits.values())
+
+
 CLAIMS = {
     "article_by_hand": article,
     "article_autograd": article,
@@ -117,6 +139,8 @@ CLAIMS = {
     "article_dropout": dropout,
     "article_minibatch": at_least_97,
     "xor": xor,
+    "descent": descent,
+    "optimizers": optimizers,
     "spirals": spirals,
     "digits_cnn": at_least_97,
     "table": table,

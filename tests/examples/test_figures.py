@@ -91,6 +91,26 @@ def test_the_picture_shows_the_gradients_of_the_network():
     np.testing.assert_allclose(now["W1"]["gradient"], np.outer(x, hidden), rtol=1e-12)
 
 
+def test_a_rate_that_is_too_high_overshoots_and_batches_trade_noise_for_steps():
+    rates, sizes = RESULTS["descent"]["rates"], RESULTS["descent"]["sizes"]
+    far = {name: abs(path[-1][0] - 2) + abs(path[-1][1] + 1) for name, path in rates.items()}
+    assert far["about right"] < 0.5
+    assert min(far["too low"], far["too high"]) > 2
+    high = np.array(rates["too high"])
+    assert (np.diff(high[:, 0])[:-1] * np.diff(high[:, 0])[1:] < 0).all()  # from side to side
+    assert [len(sizes[name]) for name in ("batch", "mini-batch", "stochastic")] == [7, 49, 1537]
+    rough = np.array(sizes["stochastic"])[500:, 1]
+    smooth = np.array(sizes["batch"])[:, 1]
+    assert (np.diff(smooth) < 0).all()
+    assert (np.diff(rough) > 0).any()
+    assert rough.mean() < smooth[-1]
+
+
+def test_the_other_optimisers_are_quicker_than_plain_descent_on_digits():
+    digits = RESULTS["optimizers"]["digits"]
+    assert all(digits[name][-1] < digits["SGD"][-1] / 2 for name in digits if name != "SGD")
+
+
 def test_results_hold_finite_numbers_only():
     text = (FIGURES / "results.json").read_text()
     json.loads(text, parse_constant=pytest.fail)
@@ -100,11 +120,11 @@ def test_results_hold_finite_numbers_only():
 def test_every_figure_is_there_and_is_an_image():
     shown = sorted(FIGURES.glob("*.svg"))
     assert {path.stem for path in shown} == {
-        "backflow", "convolution", "exploding", "overfitting", "vanishing",
+        "backflow", "convolution", "descent", "exploding", "optimizers", "overfitting", "vanishing",
     }  # fmt: skip
     for path in shown:
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
-        assert path.stat().st_size < 100_000
+        assert path.stat().st_size < 120_000
 
 
 def test_the_experiments_are_repeatable():
