@@ -36,7 +36,7 @@ class Interpreter(Protocol):
     def write_grad(self, tensor: Any) -> None:
         """``tensor.grad`` is about to be replaced."""
 
-    def scalar(self, read: Callable[[], float]) -> Any:
+    def scalar(self, read: Callable[[], float], label: str) -> Any:
         """A Python number that may change between runs, such as a learning rate."""
 
 

@@ -43,11 +43,21 @@ class Recorder:
     def __init__(self) -> None:
         self.equations: list[Equation] = []
         self.constants: dict[Value, Any] = {}
+        self.arguments: list[External] = []
         self.externals: dict[int, External] = {}
         self.scalars: list[tuple[Value, Callable[[], float]]] = []
         self.grads: dict[int, tuple[Any, Any]] = {}  # tensors whose .grad slot was replaced
+        self.without_grad: dict[int, Any] = {}  # tensors that were seen to have no .grad
         self._refreshed: list[tuple[Any, Any]] = []
         self._grad_owner: dict[int, Any] = {}
+
+    def argument(self, t: Tensor) -> Tensor:
+        """A handle that stands for a tensor that each call passes."""
+        symbol = Value(t.aval, f"argument {len(self.arguments)}")
+        handle: Tensor = make(symbol)
+        handle._requires_grad = t._requires_grad
+        self.arguments.append(External(handle, None, symbol, None, (None, 0, t._requires_grad)))
+        return handle
 
     # ---- the interpreter ---------------------------------------------------------------------
 
@@ -121,24 +131,32 @@ class Recorder:
 
     def read_grad(self, tensor: Any) -> None:
         held = tensor._grad
+        if held is None and id(tensor) not in self.grads and self.outside(tensor):
+            self.without_grad[id(tensor)] = tensor
         if held is not None and type(held._value) is np.ndarray:
             self._grad_owner[id(held)] = tensor
 
     def write_grad(self, tensor: Any) -> None:
-        self.grads.setdefault(id(tensor), (tensor, tensor._grad))
+        if self.outside(tensor):
+            self.grads.setdefault(id(tensor), (tensor, tensor._grad))
 
-    def scalar(self, read: Callable[[], float]) -> Any:
-        value = Value(Aval((), float64), "scalar")
+    def outside(self, tensor: Any) -> bool:
+        """Whether others can see the tensor: it existed before, or is an argument."""
+        if type(tensor._value) is np.ndarray or id(tensor) in self.externals:
+            return True
+        return tensor._parent is None and any(tensor is e.tensor for e in self.arguments)
+
+    def scalar(self, read: Callable[[], float], label: str) -> Any:
+        value = Value(Aval((), float64), label)
         self.scalars.append((value, read))
         return make(value)
 
     # ---- the end -----------------------------------------------------------------------------
 
     def written(self) -> list[tuple[External, Value]]:
-        """The externals that were written, with their new values."""
-        return [
-            (e, e.tensor._value) for e in self.externals.values() if e.tensor._value is not e.input
-        ]
+        """The tensors from outside that were written, with their new values."""
+        known = (*self.arguments, *self.externals.values())
+        return [(e, e.tensor._value) for e in known if e.tensor._value is not e.input]
 
     def replaced_grads(self) -> list[tuple[Any, Value | None]]:
         """The tensors whose ``.grad`` was replaced, with the new gradient's symbol."""

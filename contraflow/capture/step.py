@@ -25,38 +25,77 @@ class CapturedStep:
     and leaves parameters, optimiser state, random position and gradients as eager would.
     """
 
-    def __init__(
-        self, graph: Graph, externals: list[External], scalars: list[Callable[[], float]],
-        written: list[External], grads: list[tuple[Any, int | None]], tree: Any, arguments: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, graph: Graph, recorder: Recorder, written: list[External],
+                 grads: list[tuple[Any, int | None]], tree: Any) -> None:  # fmt: skip
         self.graph = graph
-        self._externals, self._scalars = externals, scalars
+        self._arguments = [external.tensor for external in recorder.arguments]
+        self._places = {id(t): i for i, t in enumerate(self._arguments)}
+        self._externals = list(recorder.externals.values())
+        self._scalars = [read for _, read in recorder.scalars]
         self._written, self._grads = written, grads
-        self._tree, self._arguments = tree, arguments
+        self._without_grad = list(recorder.without_grad.values())
+        self._tree = tree
 
     def __str__(self) -> str:
         return to_text(self.graph)
 
-    def _read(self, args: tuple[Any, ...]) -> list[Any]:
-        arrays = [leaf._value for leaf in flatten(args) if isinstance(leaf, Tensor)]
-        if len(arrays) != self._arguments:
+    def __call__(self, *args: Any) -> Any:
+        given = [leaf for leaf in flatten(args) if isinstance(leaf, Tensor)]
+        arrays = self._read(given)
+        outputs, new = evaluate(self.graph, arrays)
+        # a result may be what a tensor held before: keep it from the writes below
+        outputs, new = _settled(outputs, arrays), _settled(new, arrays)
+        for external, array in zip(self._written, new, strict=True):
+            t = self._actual(external, given)
+            np.copyto(t._value, array)
+            version_of(t).touch()
+        for tensor, position in self._grads:
+            value = None if position is None else make(outputs[position].copy())
+            set_grad(self._passed(tensor, given), value)
+        return map_tree(
+            lambda leaf: make(outputs[leaf.position].copy()) if isinstance(leaf, _Hole) else leaf,
+            self._tree,
+        )
+
+    def _passed(self, tensor: Any, given: list[Any]) -> Any:
+        """The tensor of this call that one of the capture stands for."""
+        place = self._places.get(id(tensor))
+        return tensor if place is None else given[place]
+
+    def _actual(self, external: External, given: list[Any]) -> Any:
+        owner = external.owner
+        return self._passed(external.tensor if owner is None else owner._grad, given)
+
+    # ---- guards: what the graph takes for granted ----------------------------------------------
+
+    def _read(self, given: list[Any]) -> list[Any]:
+        """The arrays of this call, in the order of the graph's inputs.
+
+        Raises:
+            CaptureError: if something is not as it was when the step was captured.
+        """
+        if len(given) != len(self._arguments):
             raise CaptureError(
                 lesson(
-                    f"the step was captured with {self._arguments} tensors, "
-                    f"called with {len(arrays)}"
+                    f"the step was captured with {len(self._arguments)} tensors, "
+                    f"called with {len(given)}"
                 )
             )
-        for array, value in zip(arrays, self.graph.inputs, strict=False):
-            if tuple(array.shape) != value.shape or array.dtype != value.dtype:
+        for t, symbol in zip(given, self._arguments, strict=True):
+            _check_like(t, symbol, t._requires_grad, symbol._requires_grad)
+            _check_own(t)
+        for tensor in self._without_grad:
+            if self._passed(tensor, given)._grad is not None:
                 raise CaptureError(
                     lesson(
-                        "the step was captured for another shape or dtype",
-                        [("captured", value.aval), ("called", f"{array.dtype}{list(array.shape)}")],
-                        "capture it again for this shape",
+                        "the captured step found no .grad here, and now there is one: "
+                        "eager would add to it",
+                        [("tensor", self._passed(tensor, given))],
+                        "optimizer.zero_grad() in the step, or capture it once .grad exists",
                     )
                 )
-        for external in self._externals:
-            t = external.tensor if external.owner is None else external.owner._grad
+        held = [self._actual(external, given) for external in self._externals]
+        for t, external in zip(held, self._externals, strict=True):
             if t is None:
                 raise CaptureError(
                     lesson(
@@ -64,23 +103,55 @@ class CapturedStep:
                         fix="call zero_grad() inside the step",
                     )
                 )
-            arrays.append(t._value)
-        return arrays + [np.asarray(float(read()), np.float64) for read in self._scalars]
+            _check_like(t, external.input, t._requires_grad, external.history[2])
+        scalars = [np.asarray(float(read()), np.float64) for read in self._scalars]
+        return [t._value for t in (*given, *held)] + scalars
 
-    def __call__(self, *args: Any) -> Any:
-        outputs, new = evaluate(self.graph, self._read(args))
-        for external, array in zip(self._written, new, strict=True):
-            t = external.tensor if external.owner is None else external.owner._grad
-            np.copyto(t._value, array)
-            version_of(t).touch()
-        for tensor, position in self._grads:
-            set_grad(tensor, None if position is None else make(np.array(outputs[position])))
-        return map_tree(
-            lambda leaf: (
-                make(np.array(outputs[leaf.position])) if isinstance(leaf, _Hole) else leaf
-            ),
-            self._tree,
+
+def _check_like(t: Any, known: Any, requires_grad: bool, required: bool) -> None:
+    """Refuse a tensor that is not as the one that the step was captured with."""
+    if t.aval != known.aval:
+        raise CaptureError(
+            lesson(
+                "the step was captured for another shape or dtype",
+                [("captured", known.aval), ("called", t)],
+                "capture it again for this shape",
+            )
         )
+    if requires_grad != required:
+        raise CaptureError(
+            lesson(
+                f"the step was captured when requires_grad was {required}, now it is "
+                f"{requires_grad}",
+                [("tensor", t)],
+                "capture the step again",
+            )
+        )
+
+
+def _check_own(t: Any) -> None:
+    """Refuse an argument whose gradient would leave the step."""
+    if t._node is not None:
+        raise CaptureError(
+            lesson(
+                "an argument of a captured step was computed and requires a gradient: "
+                "backward would have to leave the step",
+                [("argument", t)],
+                "x.detach(), or compute it inside the step",
+            )
+        )
+
+
+def _settled(results: list[Any], given: list[Any]) -> list[Any]:
+    """The results, copied where they are one of the given arrays or show another's memory."""
+    held = set(map(id, given))
+    return [a.copy() if id(a) in held or a.base is not None else a for a in results]
+
+
+def named(function: Any) -> str:
+    """The name of a function, or of the class of a module, as the graph's text can hold it."""
+    name = getattr(function, "__name__", None) or type(function).__name__
+    return str(name).strip("<>")
 
 
 class _Hole:
@@ -118,18 +189,10 @@ def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -
     if modes.interpreter is not None:
         raise CaptureError(lesson("a step is being captured already"))
     recorder = Recorder()
-    arguments: list[Value] = []
-
-    def symbolic(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
-        value = Value(leaf.aval, f"argument {len(arguments)}")
-        arguments.append(value)
-        t = make(value)
-        t._requires_grad = leaf._requires_grad
-        return t
-
-    symbols = map_tree(symbolic, args)
+    for leaf in flatten(args):
+        if isinstance(leaf, Tensor):
+            _check_own(leaf)
+    symbols = map_tree(lambda x: recorder.argument(x) if isinstance(x, Tensor) else x, args)
     modes.interpreter = recorder
     try:
         result = function(*symbols)
@@ -151,20 +214,14 @@ def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -
     finally:
         modes.interpreter = None
         recorder.close()
-    return _assemble(
-        name or function.__name__.strip("<>"), recorder, arguments, outputs, written, grads, tree
+    inputs = [e.input for e in (*recorder.arguments, *recorder.externals.values())]
+    graph = Graph(
+        name or named(function),
+        [*inputs, *(value for value, _ in recorder.scalars)],
+        recorder.equations,
+        outputs,
+        [(external.input, new) for external, new in written],
+        recorder.constants,
     )
-
-
-def _assemble(
-    name: str, recorder: Recorder, arguments: list[Value], outputs: list[Value],
-    written: list[tuple[External, Value]], grads: list[tuple[Any, int | None]], tree: Any,
-) -> CapturedStep:  # fmt: skip
-    externals = list(recorder.externals.values())
-    inputs = [*arguments, *(e.input for e in externals), *(v for v, _ in recorder.scalars)]
-    writes = [(external.input, new) for external, new in written]
-    graph = Graph(name, inputs, recorder.equations, outputs, writes, recorder.constants)
-    return CapturedStep(
-        verify(drop_dead(graph)), externals, [read for _, read in recorder.scalars],
-        [external for external, _ in written], grads, tree, len(arguments),
-    )  # fmt: skip
+    written_to = [external for external, _ in written]
+    return CapturedStep(verify(drop_dead(graph)), recorder, written_to, grads, tree)

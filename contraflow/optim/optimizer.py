@@ -168,8 +168,7 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
-                    if p.grad is not None:
-                        p.grad = None
+                    p.grad = None
                 elif p.grad is not None:
                     if p.grad.requires_grad:
                         p.grad = p.grad.detach()

@@ -166,19 +166,19 @@ def live(group: Mapping[str, Any], key: str) -> Any:
     value = group[key]
     if isinstance(value, tuple | list):
         return tuple(
-            _live(part, lambda i=i: group[key][i])  # type: ignore[misc]
+            _live(part, lambda i=i: group[key][i], f"{key}[{i}]")  # type: ignore[misc]
             for i, part in enumerate(value)
         )
-    return _live(value, lambda: group[key])
+    return _live(value, lambda: group[key], key)
 
 
-def _live(value: Any, read: Callable[[], Any]) -> Any:
+def _live(value: Any, read: Callable[[], Any], label: str) -> Any:
     interpreter = current().interpreter
     if isinstance(value, Tensor):
         return float(value.item()) if interpreter is None else convert(value, dtype=float64)
     if value is None or isinstance(value, bool | str):
         return value
-    return float(value) if interpreter is None else interpreter.scalar(read)
+    return float(value) if interpreter is None else interpreter.scalar(read, label)
 
 
 class Hyper:
@@ -216,6 +216,8 @@ def begin(state: dict[str, Any], makers: Mapping[str, Make], p: Any) -> dict[str
             with concrete():
                 made = make(p)
             if made is not None:
+                owner = getattr(p, "_label", None)
+                made._label = f"{owner}.{name}" if owner else name  # in messages and graphs
                 state[name] = made
     return state
 

@@ -179,6 +179,7 @@ def retain_grad(self: Tensor) -> None:
     def keep(g: Any) -> None:
         t = reference()
         if t is not None:
-            set_grad(t, g.detach().clone() if t._grad is None else t._grad + g)
+            held = t.grad
+            set_grad(t, g.detach().clone() if held is None else held + g)
 
     register_hook(self, keep)

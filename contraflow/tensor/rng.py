@@ -47,6 +47,7 @@ class Generator:
         read_device(device)
         self.seed_value = make(np.array(0, np.int64))
         self.offset = make(np.array(0, np.int64))
+        self.seed_value._label, self.offset._label = "seed", "random position"
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of ``seed`` from its beginning."""

@@ -110,6 +110,18 @@ def test_gradient_accumulation_adds_to_dot_grad():
     assert w.grad.tolist() == [5.0, 5.0, 5.0]
 
 
+def test_a_gradient_that_was_not_there_is_not_replaced():
+    w = cf.ones(3, requires_grad=True)
+    captured = capture(lambda x: (w * x).sum().backward(), cf.ones(3))
+    captured(cf.ones(3))
+    with pytest.raises(cf.CaptureError, match=r"found no \.grad"):
+        captured(cf.ones(3))  # eager would add
+    assert w.grad.tolist() == [1.0, 1.0, 1.0]
+    w.grad = None
+    captured(cf.full((3,), 2.0))
+    assert w.grad.tolist() == [2.0, 2.0, 2.0]
+
+
 def test_gradient_penalty_is_captured():
     w = cf.tensor([1.0, 2.0], requires_grad=True)
 
@@ -198,3 +210,10 @@ def test_another_shape_is_refused_before_any_work():
     with pytest.raises(cf.CaptureError, match="another shape"):
         captured(cf.ones(3))
     assert w.tolist() == [0.0, 0.0]
+
+
+def test_a_module_is_captured_under_the_name_of_its_class():
+    model, (x, _) = mlp().eval(), problem()
+    step = capture(model, x)
+    assert str(step).startswith("graph Sequential\n")
+    assert cf.equal(step(x), model(x))
