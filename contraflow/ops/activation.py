@@ -35,11 +35,26 @@ relu = op(
     grad=lambda g, y: relu_grad(g, y),
 )  # fmt: skip
 
+BITS = {2: np.int16, 4: np.int32, 8: np.int64}
+
+
+def _relu_grad(up: Any, out: Any) -> Any:
+    if up.size < 4096 or up.shape != out.shape or up.dtype.kind != "f":
+        return np.where(out <= 0, 0, up)
+    # the same without branches, which nobody can predict here: where out <= 0, all bits become 0
+    bits = BITS[up.dtype.itemsize]
+    mask = np.less_equal(out, 0).astype(bits)
+    mask -= 1
+    mask &= up.view(bits)
+    return mask.view(up.dtype)
+
+
 relu_grad: Op = op(
     "relu_grad", "up out",
-    forward=lambda up, out: np.where(out <= 0, 0, up),
+    forward=_relu_grad,
     definition=lambda up, out: where_op(le(out, 0), 0.0, up),
-    shape=pointwise, promote="float", samples=binary(),
+    shape=pointwise, promote="float",
+    samples=lambda rng: [*binary()(rng), Sample(rand(rng, 64, 65), rand(rng, 64, 65))],
     grad={"up": lambda g, out: relu_grad(g, out)},
 )  # fmt: skip
 
