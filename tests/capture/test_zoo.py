@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.capture.zoo import ZOO
 
 import contraflow as cf
 from contraflow.base.tree import flatten
 from contraflow.capture import capture
 from contraflow.graph import drop_dead, evaluate, parse, substitute, to_text, verify
+from tests.capture.zoo import ZOO
 
 # Eager optimisers run the same formulas on whole arrays with Python's numbers: the last bits of a
 # power or a sum may differ, which Adam's division by a small root then magnifies.
