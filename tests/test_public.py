@@ -22,6 +22,7 @@ DOORS = (
     "contraflow.data",
     "contraflow.func",
     "contraflow.linalg",
+    "contraflow.linalg",
     "contraflow.nn",
     "contraflow.nn.functional",
     "contraflow.nn.init",
@@ -29,6 +30,7 @@ DOORS = (
     "contraflow.optim",
     "contraflow.optim.lr_scheduler",
     "contraflow.optim.swa_utils",
+    "contraflow.train",
     "contraflow.utils",
     "contraflow.utils.checkpoint",
 )
