@@ -9,7 +9,7 @@ from typing import Any
 from contraflow.base.errors import GradError, ShapeError, lesson
 from contraflow.base.modes import current
 from contraflow.tensor.custom import node_over
-from contraflow.tensor.tape import Node
+from contraflow.tensor.tape import Node, zeros
 from contraflow.tensor.tensor import Tensor, fresh, make, version_of
 
 __all__ = ["Border"]
@@ -37,11 +37,17 @@ class Border:
         self.module = module
         self.grad_output: tuple[Any, ...] | None = None
         self.inputs_at: list[int] | None = None
+        self.fixed: dict[int, Any] = {}  # arguments that need no gradient: their shapes and dtypes
         self.count = 0
 
     def enter(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments behind the input border."""
         self.count = len(args)
+        self.fixed = {
+            i: x.aval
+            for i, x in enumerate(args)
+            if isinstance(x, Tensor) and x.dtype.is_floating_point and not x.requires_grad
+        }
         items, self.inputs_at = self._cross(list(args), self._at_inputs, "Input")
         return tuple(items)
 
@@ -90,7 +96,8 @@ class Border:
         return [grad_output[i] for i in self.outputs_at or ()]
 
     def _at_inputs(self, gs: list[Any]) -> Sequence[Any]:
-        grads: list[Any] = [None] * self.count
+        # as in PyTorch: zeros for a tensor that needs no gradient, None for what is no tensor
+        grads = [zeros(self.fixed[i]) if i in self.fixed else None for i in range(self.count)]
         for i, g in zip(self.inputs_at or (), gs, strict=True):
             grads[i] = g
         grad_input = self._call_hooks(tuple(grads))

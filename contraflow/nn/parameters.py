@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from operator import index
 from typing import Any
@@ -33,15 +34,13 @@ def as_parameter(value: Any) -> Any:
     return value
 
 
-def shown(value: Any) -> str:
-    """A line of a ParameterList or ParameterDict."""
-    if isinstance(value, Tensor):
-        kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-        size = "x".join(map(str, value.shape))
-        return f"{kind} containing: [{value.dtype} of size {size}]"
-    return (
-        f"Object of type: {type(value).__name__}" if not isinstance(value, Module) else repr(value)
-    )
+def shown(key: Any, value: Any) -> str:
+    """The line of an entry in the text of a ParameterList or ParameterDict."""
+    if not isinstance(value, Tensor):
+        return f"  ({key}): Object of type: {type(value).__name__}"
+    kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
+    size = "x".join(map(str, value.shape))
+    return f"  ({key}): {kind} containing: [{value.dtype} of size {size}]"
 
 
 class ParameterList(Module):
@@ -103,11 +102,7 @@ class ParameterList(Module):
 
     def extra_repr(self) -> str:
         """One line an entry."""
-        return "\n".join(f"({i}): {shown(value)}" for i, value in enumerate(self))
-
-    def __repr__(self) -> str:
-        lines = [f"  ({i}): {shown(value)}" for i, value in enumerate(self)]
-        return "\n".join([f"{self._get_name()}(", *lines]) + "\n)"
+        return "\n".join(shown(i, value) for i, value in enumerate(self))
 
 
 class ParameterDict(Module):
@@ -173,10 +168,14 @@ class ParameterDict(Module):
         return value
 
     def update(self, parameters: Any) -> None:
-        """Add parameters from a dict, another ParameterDict, or pairs."""
-        for name, value in read_pairs("ParameterDict.update", parameters):
+        """Add parameters from an ordered dict, another ParameterDict, or pairs; those of a plain
+        dict in the order of their names, as in PyTorch."""
+        pairs = read_pairs("ParameterDict.update", parameters)
+        if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict):
+            pairs.sort(key=lambda pair: pair[0])
+        for name, value in pairs:
             self[name] = value
 
-    def __repr__(self) -> str:
-        lines = [f"  ({name}): {shown(value)}" for name, value in self.items()]
-        return "\n".join([f"{self._get_name()}(", *lines]) + "\n)"
+    def extra_repr(self) -> str:
+        """One line an entry."""
+        return "\n".join(shown(name, value) for name, value in self.items())

@@ -9,6 +9,7 @@ from contraflow.base.errors import ArgumentError, lesson
 from contraflow.base.shapes import read_dim
 from contraflow.nn.conv import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from contraflow.nn.vectors import normalize
+from contraflow.ops.arith import abs
 from contraflow.ops.matmul import matmul
 from contraflow.ops.reduce import reduce_sum
 from contraflow.ops.statistics import norm
@@ -30,7 +31,8 @@ def length(v: Any, dim: int | None) -> Any:
     if dim is None or dim == -1:
         return norm(v)
     kept = read_dim(dim, v.ndim)
-    return norm(v, 2, [d for d in range(v.ndim) if d != kept], keepdim=True)
+    others = [d for d in range(v.ndim) if d != kept]
+    return norm(v, 2, others, keepdim=True) if others else abs(v)
 
 
 def scaled(g: Any, v: Any, dim: int | None) -> Any:
