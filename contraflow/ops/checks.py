@@ -147,9 +147,10 @@ def check_labels(
     labels = values(target)
     if labels is None or not labels.size:
         return
-    low, high = labels.min(), labels.max()
-    if low >= 0 and high < classes:
+    # as unsigned numbers negative labels are larger than any: one pass finds both kinds
+    if labels.view(f"u{labels.itemsize}").max() < classes:
         return
+    low, high = labels.min(), labels.max()
     wrong = (labels < 0) | (labels >= classes)
     if ignore_index is not None:
         wrong &= labels != ignore_index

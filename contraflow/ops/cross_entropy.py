@@ -85,38 +85,46 @@ def nll_parts(log_p: Any, labels: Any, weight: Any, dim: int, ignore_index: int)
 
 
 def _rows(x: Array, dim: int) -> Array:
-    """The logits as [N, C, D]; an unbatched [C] is N = D = 1."""
-    n = x.shape[0] if dim else 1
-    return x.reshape(n, x.shape[dim], prod(x.shape[dim + 1 :]))
+    """The logits with the classes last, as [M, C]: a row for each label."""
+    if x.ndim > 2:
+        x = np.moveaxis(x, dim, -1)
+    return x.reshape(-1, x.shape[-1]) if x.size else x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
-def _log_p(x: Array) -> Array:
-    z = x - x.max(axis=1, keepdims=True)
-    log_p: Array = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    return log_p
+def _log_p(rows: Array) -> Array:
+    z = rows - np.maximum.reduce(rows, axis=1, keepdims=True)
+    z -= np.log(np.add.reduce(np.exp(z), axis=1, keepdims=True))
+    return z
 
 
-def _choose(target: Array, ignore_index: int, n: int, d: int) -> tuple[Any, Array]:
-    """The index that picks each example's class out of [N, C, D], and which examples count."""
-    labels = target.reshape(n, d)
+def _choose(
+    target: Array, ignore_index: int, rows: int, classes: int
+) -> tuple[Array, Array | None, int]:
+    """Where in flat rows each example's class stands, which examples count (None: all do), and
+    how many."""
+    labels = target.reshape(rows)
     valid = labels != ignore_index
-    safe = np.where(valid, labels, 0)
-    return (np.arange(n)[:, None], safe, np.arange(d)), valid
+    count = int(np.count_nonzero(valid))
+    starts = np.arange(0, rows * classes, classes)
+    if count == rows:
+        return starts + labels, None, count
+    return starts + np.where(valid, labels, 0), valid, count
 
 
 def _forward(
     x: Array, target: Array, dim: int, ignore_index: int, smoothing: float, reduction: str
 ) -> Any:
     log_p = _log_p(_rows(x, dim))
-    chosen, valid = _choose(target, ignore_index, log_p.shape[0], log_p.shape[2])
-    losses = -log_p[chosen]
+    chosen, valid, count = _choose(target, ignore_index, *log_p.shape)
+    losses = -log_p.reshape(-1)[chosen]
     if smoothing:
         losses = (1 - smoothing) * losses - smoothing * log_p.mean(axis=1)
-    losses = np.where(valid, losses, x.dtype.type(0))
+    if valid is not None:
+        losses = np.where(valid, losses, x.dtype.type(0))
     if reduction == "none":
         return losses.reshape(target.shape)
-    total = np.add.reduce(losses, axis=None)
-    return total / int(np.count_nonzero(valid)) if reduction == "mean" else total
+    total = np.add.reduce(losses)
+    return total / count if reduction == "mean" else total
 
 
 def _check(x: Aval, target: Aval, dim: int) -> None:
@@ -214,17 +222,21 @@ def _grad_forward(
     g: Array, x: Array, target: Array, dim: int, ignore_index: int, smoothing: float,
     reduction: str,
 ) -> Any:  # fmt: skip
-    p = np.exp(_log_p(_rows(x, dim)))
-    n, classes, d = p.shape
-    chosen, valid = _choose(target, ignore_index, n, d)
-    p[chosen] -= 1 - smoothing
+    p = _log_p(_rows(x, dim))
+    np.exp(p, out=p)
+    rows, classes = p.shape
+    chosen, valid, count = _choose(target, ignore_index, rows, classes)
+    p.reshape(-1)[chosen] -= 1 - smoothing
     if smoothing:
         p -= smoothing / classes
-    share = g.reshape(n, d) if reduction == "none" else g
+    share = g.reshape(-1, 1) if reduction == "none" else g
     if reduction == "mean":
-        share = share / max(int(np.count_nonzero(valid)), 1)
-    p *= np.where(valid, share, x.dtype.type(0))[:, None, :]
-    return p.reshape(x.shape)
+        share = share / max(count, 1)
+    p *= share if valid is None else np.where(valid[:, None], share, x.dtype.type(0))
+    if x.ndim <= 2:
+        return p.reshape(x.shape)
+    last = (*x.shape[:dim], *x.shape[dim + 1 :], classes)
+    return np.ascontiguousarray(np.moveaxis(p.reshape(last), -1, dim))
 
 
 def _grad_definition(
