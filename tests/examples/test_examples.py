@@ -155,6 +155,11 @@ def test_every_example_has_a_claim():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(CLAIMS)
 
 
+def test_every_example_is_listed():
+    listed = re.findall(r"\]\((\w+)\.py\)", (EXAMPLES / "README.md").read_text())
+    assert sorted(listed) == sorted(CLAIMS)
+
+
 @pytest.mark.parametrize("name", CLAIMS)
 def test_example(name, tmp_path):
     done = subprocess.run(
