@@ -38,7 +38,7 @@ def default_collate(batch: Any) -> Any:
     """Turn a list of samples into a batch, as the loader does unless told otherwise.
 
     Tensors, arrays and numbers become tensors with a new first dimension; tuples and lists become
-    lists of batches, mappings mappings of them, texts stay lists of texts.
+    lists of batches, mappings mappings of them, texts stay texts.
 
     Raises:
         ShapeError: for samples whose shapes or lengths differ.
@@ -46,10 +46,9 @@ def default_collate(batch: Any) -> Any:
 
     >>> import contraflow as cf
     >>> cf.data.default_collate([(1, "a"), (2, "b")])
-    [tensor([1, 2]), ['a', 'b']]
+    [tensor([1, 2]), ('a', 'b')]
     """
-    batch = list(batch)
-    if not batch:
+    if not len(batch):
         raise ShapeError(lesson("an empty list of samples cannot be collated"))
     first = batch[0]
     if isinstance(first, Tensor | np.ndarray | np.generic):

@@ -6,6 +6,7 @@ batches at once instead of row by row.
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -305,6 +306,11 @@ def split_counts(size: int, lengths: list[float]) -> list[int]:
         counts = [floor(size * fraction) for fraction in lengths]
         for i in range(size - sum(counts)):
             counts[i % len(counts)] += 1
+        if 0 in counts:
+            warnings.warn(
+                lesson(f"random_split: {size} samples in parts of {lengths} leave a part empty"),
+                stacklevel=3,
+            )
         return counts
     if any(n != int(n) for n in lengths) or sum(lengths) != size:
         raise ArgumentError(

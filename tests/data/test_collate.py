@@ -50,6 +50,7 @@ def test_containers_keep_their_form():
     deep = default_collate([{"a": [(1, {"b": 2})]}] * 3)
     assert deep["a"][0][1]["b"].tolist() == [2, 2, 2]
     assert default_collate([b"x", b"y"]) == [b"x", b"y"]
+    assert default_collate([("x", 1), ("y", 2)])[0] == ("x", "y")  # as in PyTorch
 
 
 def test_a_batch_is_a_copy():
