@@ -119,6 +119,8 @@ def misfit(key: str, held: Any, value: Any, assign: bool) -> str | None:
         return f"{key}: expected a tensor, received something else"
     if is_lazy(held):
         return None
+    if is_lazy(value):
+        return f"{key}: the state_dict was taken before the lazy layer had seen its first input"
     if tuple(value.shape) != tuple(held.shape):
         return (
             f"size mismatch for {key}: the state_dict has {list(value.shape)}, "
