@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from contraflow.base.errors import ContraflowError
-from contraflow.train import Interrupted, Recipe
+from contraflow.train import CheckpointWarning, Interrupted, Recipe
 from contraflow.train.sources import nearest
 
 __all__ = ["Commands", "console", "debug_option", "problem"]
@@ -87,6 +87,7 @@ class Commands(click.Group):
                 stream.reconfigure(errors="replace")
         try:
             with warnings.catch_warnings():
+                warnings.simplefilter("always", CheckpointWarning)
                 warnings.showwarning = show_warning
                 return super().invoke(context)
         except Interrupted as stop:
