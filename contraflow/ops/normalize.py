@@ -3,18 +3,19 @@ normalisation (names of nn.functional). ``nn.running`` adds the running statisti
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from contraflow.base.errors import ArgumentError, ShapeError, lesson
-from contraflow.base.shapes import Shape, read_shape
+from contraflow.base.shapes import read_shape
 from contraflow.ops.arith import mul, pow, rsqrt
 from contraflow.ops.checks import check_floating
 from contraflow.ops.creation import full
 from contraflow.ops.join import pad_op
-from contraflow.ops.normalize_records import batch_norm, column
+from contraflow.ops.normalize_records import batch_norm, column, layer_norm_rows
 from contraflow.ops.pool_records import avg_pool
 from contraflow.ops.view import reshape_to
 
@@ -41,30 +42,42 @@ def batch_norm_eval(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: fl
     return x * column(scale, x) + column(shift, x)
 
 
-def rows_of(what: str, x: Any, normalized_shape: Any, **vectors: Any) -> tuple[Shape, Shape]:
-    """The normalised shape, and that of x as [1, rows, elements of a row]; checks both."""
+def over_rows(
+    what: str, x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, centred: bool
+) -> Any:
+    """Standardise over the last dimensions, after checking that the shapes fit."""
     check_floating(what, input=x)
-    size = (
-        read_shape((normalized_shape,))
-        if hasattr(normalized_shape, "__iter__")
-        else read_shape(((normalized_shape,),))
-    )
-    lead = x.ndim - len(size)
-    if not size or lead < 0 or tuple(x.shape[lead:]) != size:
+    several = isinstance(normalized_shape, Iterable)
+    size = read_shape((normalized_shape,) if several else ((normalized_shape,),))
+    shape, lead = tuple(x.shape), x.ndim - len(size)
+    if not size or lead < 0 or shape[lead:] != size:
         raise ShapeError(
             lesson(
                 f"{what}: the last dimensions of the input must be {list(size)}",
                 [("input", x), ("normalized_shape", list(size))],
-                f"normalized_shape={list(x.shape[max(lead, 0) :])}",
+                f"normalized_shape={list(shape[max(lead, 0) :])}",
             )
         )
-    for name, vector in vectors.items():
+    for name, vector in (("weight", weight), ("bias", bias)):
         if vector is not None and tuple(vector.shape) != size:
             raise ShapeError(
                 lesson(f"{what}: {name} must have the normalised shape {list(size)}",
                        [("input", x), (name, vector)], f"cf.ones({', '.join(map(str, size))})")
             )  # fmt: skip
-    return size, (1, prod(x.shape[:lead]), prod(size))
+    rows, width = prod(shape[:lead]), prod(size)
+    if weight is None and bias is None:
+        as_channels = reshape_to(x, shape=(1, rows, width))
+        y, _, _ = batch_norm_train(as_channels, None, None, eps, centred)
+        return reshape_to(y, shape=shape)
+    vectors = [
+        full(shape=(width,), value=value, dtype=x.dtype)
+        if v is None
+        else reshape_to(v, shape=(width,))
+        for v, value in ((weight, 1), (bias, 0))
+    ]
+    flat = reshape_to(x, shape=(rows, width))
+    y, _, _ = layer_norm_rows(flat, *vectors, eps=float(eps), centred=centred)
+    return reshape_to(y, shape=shape)
 
 
 def layer_norm(
@@ -82,11 +95,7 @@ def layer_norm(
     Raises:
         ShapeError: if the shapes differ.
     """
-    _, rows = rows_of("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    y, _, _ = batch_norm_train(reshape_to(input, shape=rows), None, None, eps)
-    y = reshape_to(y, shape=tuple(input.shape))
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    return over_rows("layer_norm", input, normalized_shape, weight, bias, eps, centred=True)
 
 
 def rms_norm(
@@ -104,11 +113,9 @@ def rms_norm(
     Raises:
         ShapeError: if the shapes differ.
     """
-    _, rows = rows_of("rms_norm", input, normalized_shape, weight=weight)
+    check_floating("rms_norm", input=input)
     eps = float(np.finfo(input.dtype.np).eps) if eps is None else eps
-    y, _, _ = batch_norm_train(reshape_to(input, shape=rows), None, None, eps, centred=False)
-    y = reshape_to(y, shape=tuple(input.shape))
-    return y if weight is None else y * weight
+    return over_rows("rms_norm", input, normalized_shape, weight, None, eps, centred=False)
 
 
 def group_norm(

@@ -61,7 +61,11 @@ def _rows(x: Array) -> Array:
 
 
 def _sum(x: Array) -> Any:
-    return total(np.add.reduce(x, axis=2) if x.shape[2] != 1 else x[:, :, 0], (0,), False)
+    """The sum for each channel of [n, c, k]."""
+    n, c, k = x.shape
+    if 1 < k <= 4096:  # short rows: a product with ones is four times faster than np.add.reduce
+        return total((x.reshape(n * c, k) @ np.ones(k, x.dtype)).reshape(n, c), (0,), False)
+    return total(np.add.reduce(x, axis=2) if k != 1 else x[:, :, 0], (0,), False)
 
 
 def _dot(a: Array, b: Array) -> Any:
@@ -75,22 +79,18 @@ def _column(v: Any) -> Any:
     return v[:, None] if isinstance(v, np.ndarray) and v.ndim else v
 
 
-def _shifted(x: Array, shift: Any) -> Any:
-    if not isinstance(shift, np.ndarray) and shift == 0:
-        return x
-    centred: Array = np.subtract(x, _column(shift))
-    return centred
-
-
 # ---- sums and mixtures for each channel ---------------------------------------------------------
 
 
 def _channel_dot(a: Array, x: Array, shift: Any) -> Any:
-    return _dot(_rows(a), _shifted(_rows(x), shift)).astype(x.dtype, copy=False)
+    rows = _rows(x)
+    if isinstance(shift, np.ndarray) or shift != 0:
+        rows = rows - _column(shift)
+    return _dot(_rows(a), rows).astype(x.dtype, copy=False)
 
 
 def _channel_blend(a: Array, x: Array, shift: Any, p: Any, q: Any, r: Any) -> Any:
-    y: Array = _rows(x) - _column(shift)
+    y = _rows(x) - _column(shift)
     y *= _column(q)
     y += _rows(a) * _column(p)
     y += _column(r)
@@ -204,25 +204,33 @@ def _batch_norm_shape(x: Aval, weight: Aval, bias: Aval, **_: Any) -> tuple[Aval
     return x, vector, vector
 
 
+def _standard_grad(
+    g: Any, x: Any, mean: Any, var: Any, weight: Any, eps: float, centred: bool
+) -> tuple[Any, Any]:
+    """The gradient of x, and the sum of g (x - mean) / √(var + eps) for each channel.
+
+    With s = weight / √(var + eps): dx = s (g - mean(g)) - s (x - mean) mean(g (x - mean)) /
+    (var + eps), and what arrives at the mean and the variance themselves.
+    """
+    g_y, g_mean, g_var = g
+    n = float(max(prod(x.shape) // max(x.shape[1], 1), 1))
+    scale = rsqrt(var + eps)
+    dot = channel_dot(g_y, x, mean) * scale
+    scaled = scale if weight is None else scale * weight
+    of_x = g_var * (2.0 / n) - scaled * scale * dot * (1.0 / n)
+    rest: Any = (g_mean - scaled * channel_sum(g_y)) * (1.0 / n) if centred else 0.0
+    return channel_blend(g_y, x, mean, scaled, of_x, rest), dot
+
+
 def _batch_norm_grad(
     g: Any, x: Any, weight: Any, y: Any, eps: float, centred: bool, needs: tuple[bool, ...]
 ) -> Any:
-    """With s = weight / √(var + eps): dx = s (g - mean(g)) - s (x - mean) mean(g (x - mean)) /
-    (var + eps), and what arrives at the mean and the variance themselves."""
-    g_y, g_mean, g_var = g
     _, mean, var = y
-    n = float(max(prod(x.shape) // max(x.shape[1], 1), 1))
-    total_g = channel_sum(g_y) if centred or needs[2] else None
-    if not (needs[0] or needs[1]):
-        return None, None, total_g
-    scale = rsqrt(var + eps)
-    dot = channel_dot(g_y, x, mean) * scale
-    if not needs[0]:
-        return None, dot, total_g
-    scaled = scale * weight
-    of_x = g_var * (2.0 / n) - scaled * scale * dot * (1.0 / n)
-    rest: Any = (g_mean - scaled * total_g) * (1.0 / n) if centred else 0.0
-    return channel_blend(g_y, x, mean, scaled, of_x, rest), dot, total_g
+    of_bias = channel_sum(g[0]) if needs[2] else None
+    if needs[0]:
+        return *_standard_grad(g, x, mean, var, weight, eps, centred), of_bias
+    of_weight = channel_dot(g[0], x, mean) * rsqrt(var + eps) if needs[1] else None
+    return None, of_weight, of_bias
 
 
 def _norm_samples(rng: np.random.Generator) -> list[Sample]:
@@ -241,4 +249,108 @@ batch_norm: Op = op(
     "batch_norm", "x weight bias",
     forward=_batch_norm, definition=_batch_norm_in_ops, shape=_batch_norm_shape,
     promote="float", outputs=3, grad=_batch_norm_grad, samples=_norm_samples,
+)  # fmt: skip
+
+
+# ---- rows with a weight for each element ---------------------------------------------------------
+# The same for x[rows, elements], with statistics for each row, and a weight and a bias for each
+# element of it: layer and RMS normalisation.
+
+
+def _layer_norm(
+    x: Array, weight: Array, bias: Array, eps: float, centred: bool
+) -> tuple[Array, Array, Array]:
+    wide = x.astype(np.float32) if x.dtype.char == "e" else x
+    ones = np.ones(len(x), wide.dtype)
+    rows, mean, var = _batch_norm(wide[None], ones, np.zeros_like(ones), eps, centred)
+    y = rows[0]
+    y *= weight
+    if bias.any():
+        y += bias
+    y, mean, var = (r.astype(x.dtype, copy=False) for r in (y, mean, var))
+    return y, mean, var
+
+
+def _layer_norm_in_ops(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> Any:
+    rows = reshape_to(x, shape=(1, *x.shape))
+    ones = full(shape=(x.shape[0],), value=1, dtype=x.dtype)
+    y, mean, var = _batch_norm_in_ops(rows, ones, ones * 0.0, eps, centred)
+    return reshape_to(y, shape=tuple(x.shape)) * weight + bias, mean, var
+
+
+def _layer_norm_shape(x: Aval, weight: Aval, bias: Aval, **_: Any) -> tuple[Aval, Aval, Aval]:
+    if x.ndim != 2 or weight.shape != x.shape[1:] or bias.shape != x.shape[1:]:
+        raise ShapeError(
+            lesson("layer_norm takes rows, and a weight and a bias for each element of a row",
+                   [("x", x), ("weight", weight), ("bias", bias)])
+        )  # fmt: skip
+    vector = Aval(x.shape[:1], x.dtype)
+    return x, vector, vector
+
+
+def _layer_norm_grad(
+    g: Any, x: Any, weight: Any, y: Any, eps: float, centred: bool, needs: tuple[bool, ...]
+) -> Any:
+    g_y, g_mean, g_var = g
+    _, mean, var = y
+    of_x = of_weight = None
+    if needs[0]:
+        rows = (1, *x.shape)
+        passed = reshape_to(g_y * weight, shape=rows), g_mean, g_var
+        of_x, _ = _standard_grad(passed, reshape_to(x, shape=rows), mean, var, None, eps, centred)
+        of_x = reshape_to(of_x, shape=tuple(x.shape))
+    if needs[1]:
+        of_weight = row_dot(g_y, x, mean, rsqrt(var + eps))
+    return of_x, of_weight, reduce_sum(g_y, dims=(0,), keepdim=False) if needs[2] else None
+
+
+def _row_dot(a: Array, x: Array, shift: Array, scale: Array) -> Any:
+    wide = np.result_type(x.dtype, np.float32)
+    part = x.astype(wide, copy=False) - shift[:, None]
+    part *= a
+    return (scale.astype(wide, copy=False) @ part).astype(x.dtype, copy=False)
+
+
+def _row_dot_shape(a: Aval, x: Aval, shift: Aval, scale: Aval) -> Aval:
+    if not (a.shape == x.shape and shift.shape == scale.shape == x.shape[:1]):
+        raise ShapeError(lesson("row_dot takes rows, and two numbers for each row",
+                                [("x", x), ("shift", shift)]))  # fmt: skip
+    return Aval(x.shape[1:], x.dtype)
+
+
+def _upright(v: Any) -> Any:
+    return reshape_to(v, shape=(v.shape[0], 1))
+
+
+# sum over the rows of a (x - shift) scale
+row_dot: Op = op(
+    "row_dot", "a x shift scale",
+    forward=_row_dot, shape=_row_dot_shape, promote="float",
+    definition=lambda a, x, shift, scale: reduce_sum(
+        a * (x - _upright(shift)) * _upright(scale), dims=(0,), keepdim=False),
+    grad={
+        "a": lambda g, x, shift, scale: (x - _upright(shift)) * _upright(scale) * g,
+        "x": lambda g, a, scale: a * _upright(scale) * g,
+        "shift": lambda g, a, scale: -scale * reduce_sum(a * g, dims=(1,), keepdim=False),
+        "scale": lambda g, a, x, shift: reduce_sum(
+            a * (x - _upright(shift)) * g, dims=(1,), keepdim=False),
+    },
+    samples=lambda rng: [
+        Sample(rand(rng, 4, 3), rand(rng, 4, 3), rand(rng, 4), rand(rng, 4)),
+        Sample(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros(0)),
+        Sample(rand(rng, 4, 3), rand(rng, 4, 3), rand(rng, 3), rand(rng, 3), error=ValueError),
+    ],
+)  # fmt: skip
+
+layer_norm_rows: Op = op(
+    "layer_norm", "x weight bias",
+    forward=_layer_norm, definition=_layer_norm_in_ops, shape=_layer_norm_shape,
+    promote="float", outputs=3, grad=_layer_norm_grad,
+    samples=lambda rng: [
+        Sample(rand(rng, 3, 4), rand(rng, 4), rand(rng, 4), eps=1e-5, centred=True),
+        Sample(rand(rng, 2, 5), rand(rng, 5), np.zeros(5), eps=0.1, centred=False),
+        Sample(np.zeros((0, 4)), rand(rng, 4), rand(rng, 4), eps=1e-5, centred=True),
+        Sample(rand(rng, 3, 4), rand(rng, 3), rand(rng, 3), eps=1e-5, centred=True,
+               error=ShapeError),
+    ],
 )  # fmt: skip
