@@ -124,6 +124,8 @@ def threshold(input: Any, threshold: float, value: float) -> Any:
     >>> cf.threshold(cf.tensor([0.1, 3.0]), 0.5, 20.0)
     tensor([20.,  3.])
     """
+    if not input.dtype.is_floating_point:  # an integer tensor keeps its dtype
+        threshold, value = int(threshold), int(value)
     return where_op(le(input, threshold), value, input)
 
 

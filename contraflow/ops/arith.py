@@ -19,7 +19,7 @@ __all__ = [
     "rsub", "sgn", "sign", "sqrt", "square", "sub", "subtract", "true_divide", "where",
 ]  # fmt: skip
 METHODS = tuple(name for name in __all__ if name not in ("rsub", "where"))
-INPLACE = tuple(name for name in METHODS if name not in ("maximum", "minimum"))
+INPLACE = tuple(name for name in METHODS if name not in ("float_power", "maximum", "minimum"))
 
 
 def zeros_of(g: Any) -> Any:
@@ -89,7 +89,7 @@ def scaled(name: str, a: Any, b: Any, alpha: float) -> Any:
                 fix=f"cf.{name}(a, b * {alpha})",
             )
         )
-    return b * alpha
+    return b * (bool(alpha) if len(dtypes) == 2 and all(d is bool_ for d in dtypes) else alpha)
 
 
 def rsub(input: Any, other: Any, *, alpha: float = 1) -> Any:

@@ -135,7 +135,17 @@ def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     >>> cf.addcmul(cf.tensor([1.0]), cf.tensor([2.0]), cf.tensor([3.0]), value=0.5)
     tensor([4.])
     """
+    check_value("addcmul", value, input, tensor1, tensor2)
     return add_op(input, mul(tensor1, tensor2) if value == 1 else mul(mul(tensor1, value), tensor2))
+
+
+def check_value(what: str, value: Any, *operands: Any) -> None:
+    """Integers take no floating factor, which would change the dtype of the result."""
+    if isinstance(value, float) and not any(
+        t.dtype.is_floating_point for t in operands if hasattr(t, "dtype")
+    ):
+        rule = f"{what}: integer tensors take an integer value, not {value}"
+        raise ArgumentError(lesson(rule, fix="x.float()"))
 
 
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
@@ -145,6 +155,11 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     >>> cf.addcdiv(cf.tensor([1.0]), cf.tensor([6.0]), cf.tensor([3.0]), value=0.5)
     tensor([2.])
     """
+    if not any(t.dtype.is_floating_point for t in (tensor1, tensor2) if hasattr(t, "dtype")):
+        rows = [("tensor1", tensor1), ("tensor2", tensor2)]
+        rule = "addcdiv: one of the operands of the division must be floating point"
+        raise ArgumentError(lesson(rule, rows, "x + value * (a / b), or a.float()"))
+    check_value("addcdiv", value, input, tensor1, tensor2)
     return add_op(
         input, div_op(tensor1, tensor2) if value == 1 else mul(div_op(tensor1, tensor2), value)
     )

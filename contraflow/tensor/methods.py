@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from contraflow.base.dtypes import float64
 from contraflow.base.errors import DTypeError, lesson
 from contraflow.ops import arith, families, logic, rounding, special
 from contraflow.ops.arith import add_op, div_op, mul, neg, pow, sub_op
@@ -101,6 +102,7 @@ def attach_operators() -> None:
         "__repr__": tensor_repr,
         "_repr_html_": tensor_html,
         "__iter__": rows_of,
+        "float_power_": float_power_,
         "__format__": tensor_format,
         "register_hook": register_hook,
         "retain_grad": retain_grad,
@@ -119,6 +121,14 @@ def attach_operators() -> None:
 def make_operand(b: Any) -> Any:
     """A tensor for an array that stands left of ``@``."""
     return b if isinstance(b, Tensor) else make(b)
+
+
+def float_power_(self: Any, exponent: Any) -> Any:
+    """The in-place form of ``float_power``, which computes in float64 and needs such a tensor."""
+    if self.dtype is not float64:
+        rule = f"float_power_ gives float64, the tensor is {self.dtype.name}"
+        raise DTypeError(lesson(rule, [("tensor", self)], "x = x.float_power(exponent)"))
+    return write(self, arith.float_power(self, exponent))
 
 
 def rows_of(self: Any) -> Any:
