@@ -61,11 +61,8 @@ def _rows(x: Array) -> Array:
 
 
 def _sum(x: Array) -> Any:
-    """The sum for each channel of [n, c, k]."""
-    n, c, k = x.shape
-    if 1 < k <= 4096:  # short rows: a product with ones is four times faster than np.add.reduce
-        return total((x.reshape(n * c, k) @ np.ones(k, x.dtype)).reshape(n, c), (0,), False)
-    return total(np.add.reduce(x, axis=2) if k != 1 else x[:, :, 0], (0,), False)
+    """The sum for each channel of [n, c, k], pairwise: a mean far from 0 must keep its digits."""
+    return total(np.add.reduce(x, axis=2) if x.shape[2] != 1 else x[:, :, 0], (0,), False)
 
 
 def _dot(a: Array, b: Array) -> Any:
