@@ -238,26 +238,33 @@ def start():
     ]
 
 
+def off_by(ours, theirs):
+    """The largest relative difference."""
+    return np.max(np.abs(ours - theirs) / np.abs(theirs))
+
+
 def test_by_hand_against_autograd_for_1000_steps():
     x = np.array([0.5, 0.8])
-    weights = start()
-    tensors = [cf.tensor(w, requires_grad=True) for w in start()]
+    weights, tensors = start(), [cf.tensor(w, requires_grad=True) for w in start()]
     optimizer = cf.optim.SGD(tensors, lr=0.1)
     V1, c1, V2, c2 = tensors
+    worst = np.zeros(4)
     for _ in range(1000):
         prediction, loss, gradients = by_hand(x, *weights)
         ours = cf.sigmoid(cf.sigmoid(cf.tensor(x) @ V1 + c1) @ V2 + c2)
         our_loss = ((ours - 1.0) ** 2).sum()
         optimizer.zero_grad()
         our_loss.backward()
-        np.testing.assert_allclose(ours.detach().numpy(), prediction, rtol=1e-12)
-        np.testing.assert_allclose(our_loss.item(), loss, rtol=1e-12)
-        for tensor, gradient in zip(tensors, gradients, strict=True):
-            np.testing.assert_allclose(tensor.grad.numpy(), gradient, rtol=1e-12, atol=1e-15)
+        slopes = [off_by(t.grad.numpy(), g) for t, g in zip(tensors, gradients, strict=True)]
         optimizer.step()
         weights = [w - 0.1 * g for w, g in zip(weights, gradients, strict=True)]
-        for tensor, weight in zip(tensors, weights, strict=True):
-            np.testing.assert_allclose(tensor.detach().numpy(), weight, rtol=1e-12)
+        places = [off_by(t.detach().numpy(), w) for t, w in zip(tensors, weights, strict=True)]
+        now = off_by(ours.detach().numpy(), prediction), off_by(our_loss.item(), loss)
+        worst = np.maximum(worst, [*now, max(slopes), max(places)])
+    assert dict(zip(["prediction", "loss", "gradient", "weight"], worst < 1e-12, strict=True)) == {
+        "prediction": True, "loss": True, "gradient": True, "weight": True,
+    }  # fmt: skip
+    assert loss < 0.0013
 
 
 def test_gradients_of_the_first_step_are_the_known_numbers():
