@@ -193,13 +193,14 @@ def _max_pool_spread(g: Array, x: Array, y: Array, kernel: Shape, **window: Any)
     dx = np.zeros(x.shape, g.dtype)
     waiting = np.ones(g.shape, bool)  # windows whose maximum was not met yet: the first one wins
     for out, read in _places(axes):
+        still, part, given = waiting[out], dx[read], g[out]
         wins = x[read] == y[out]
-        wins &= waiting[out]
-        waiting[out] ^= wins
+        wins &= still
+        still ^= wins
         if disjoint and finite:
-            np.multiply(g[out], wins, out=dx[read])
+            np.multiply(given, wins, out=part)
         else:
-            dx[read] += g[out] * wins if finite else np.where(wins, g[out], 0)
+            part += given * wins if finite else np.where(wins, given, 0)
     return dx
 
 
