@@ -12,7 +12,7 @@ import numpy as np
 from contraflow.base.errors import ArgumentError, lesson
 from contraflow.data.dataset import TensorDataset
 from contraflow.data.readers import read_arrays
-from contraflow.data.stream import stream
+from contraflow.data.stream import permutation, stream
 from contraflow.data.transforms import Normalize
 from contraflow.tensor.rng import Generator
 from contraflow.tensor.tensor import make
@@ -160,7 +160,8 @@ def stratified(targets: Any, test: float, seed: int) -> Any:
     draw = stream(Generator().manual_seed(seed))
     chosen = []
     for label in np.unique(targets):
-        rows = draw.permutation(np.flatnonzero(targets == label))
+        rows = np.flatnonzero(targets == label)
+        rows = rows[permutation(draw, len(rows))]
         chosen.append(rows[: round(test * len(rows))])
     return np.sort(np.concatenate(chosen))
 

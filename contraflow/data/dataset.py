@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.errors import ArgumentError, DTypeError, IndexOutOfRange, ShapeError, lesson
-from contraflow.data.stream import stream
+from contraflow.data.stream import permutation, stream
 from contraflow.tensor.tensor import Tensor, describe
 
 __all__ = [
@@ -290,7 +290,7 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) 
     """
     size = len(dataset)
     counts = split_counts(size, list(lengths))
-    order = stream(generator).permutation(size)
+    order = permutation(stream(generator), size)
     ends = list(accumulate(counts))
     return [
         Subset(dataset, order[end - count : end].tolist())

@@ -9,7 +9,7 @@ import numpy as np
 
 from contraflow.base.errors import ArgumentError, DTypeError, IndexOutOfRange, ShapeError, lesson
 from contraflow.data.erase import box
-from contraflow.data.stream import stream
+from contraflow.data.stream import permutation, stream
 from contraflow.data.transforms import Transform, array_of
 from contraflow.tensor.tensor import make
 
@@ -81,7 +81,7 @@ class MixUp(Transform):
         if len(labels) != len(batch):
             raise ShapeError(lesson(f"{len(batch)} samples, but {len(labels)} labels"))
         random = stream(generator)
-        partner = random.permutation(len(batch))
+        partner = permutation(random, len(batch))
         lam = random.beta(self.alpha, self.alpha, len(batch))
         mixed, lam = self.mix(batch, batch[partner], lam, random)
         part = lam.astype(labels.dtype)[:, None]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.errors import ArgumentError, DTypeError, lesson
-from contraflow.data.stream import generator_or_default, stream
+from contraflow.data.stream import generator_or_default, permutation, stream
 from contraflow.tensor.tensor import Tensor
 
 __all__ = [
@@ -125,8 +125,8 @@ class RandomSampler(_Whole):
         if self.replacement:
             return draw.integers(0, n, size=wanted)
         if wanted <= n:
-            return draw.permutation(n)[:wanted]
-        return np.concatenate([draw.permutation(n) for _ in range(-(-wanted // n))])[:wanted]
+            return permutation(draw, n)[:wanted]
+        return np.concatenate([permutation(draw, n) for _ in range(-(-wanted // n))])[:wanted]
 
     def __len__(self) -> int:
         return self.num_samples
@@ -144,7 +144,7 @@ class SubsetRandomSampler(_Whole):
 
     def order(self, generator: Any) -> Order:
         """The indices, shuffled."""
-        return stream(generator).permutation(self._indices)
+        return self._indices[permutation(stream(generator), len(self._indices))]
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -15,7 +15,7 @@ import numpy as np
 from contraflow.base.errors import DTypeError, lesson
 from contraflow.tensor import rng
 
-__all__ = ["generator_or_default", "stream"]
+__all__ = ["generator_or_default", "permutation", "stream"]
 
 
 def generator_or_default(generator: Any) -> rng.Generator:
@@ -40,3 +40,21 @@ def stream(generator: Any = None) -> np.random.Generator:
     """A NumPy generator that follows from the state of ``generator``, which moves on by a block."""
     key = generator_or_default(generator).bits(()).item()
     return np.random.Generator(np.random.SFC64(key))
+
+
+def permutation(random: np.random.Generator, n: int) -> np.ndarray[Any, Any]:
+    """0..n-1 in random order, int64: each gets random upper bits, and all are sorted.
+
+    Sorting goes through memory in order, so it does not slow down as swapping does when the caches
+    are small or shared. It needs only the raw words of the bit generator, which NumPy promises to
+    keep. Equal upper bits (for a million numbers one pair in 35 orders) stay in ascending order.
+    """
+    if n < 2:
+        return np.arange(n)
+    width = np.uint64((n - 1).bit_length())
+    keys = random.bit_generator.random_raw(n)
+    keys <<= width
+    keys |= np.arange(n, dtype=np.uint64)
+    keys.sort()
+    keys &= (np.uint64(1) << width) - np.uint64(1)
+    return keys.view(np.int64)

@@ -12,6 +12,7 @@ from contraflow.data import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from contraflow.data.stream import permutation
 
 
 def seeded(n=0):
@@ -67,6 +68,16 @@ def test_all_orders_are_equally_likely():
     assert len(counts) == 6
     chi_square = sum((c - 500) ** 2 / 500 for c in counts)
     assert chi_square < 20.5  # 99.9 % of a chi square with 5 degrees of freedom
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 64, 65, 1000, 100_000])
+def test_permutations_of_any_size(n):
+    order = permutation(np.random.Generator(np.random.SFC64(n)), n)
+    assert order.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    if n >= 1000:  # no trend: the correlation of place and number is normal with 1 / sqrt(n)
+        assert abs(np.corrcoef(order, np.arange(n))[0, 1]) < 4 / np.sqrt(n)
+        assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 4 / np.sqrt(n)
 
 
 def test_random_with_replacement_draws_independently():
