@@ -278,6 +278,15 @@ class Optimizer:
         return register(self._load_hooks[1], hook)
 
 
+def with_formula(text: str | None, formula: str | None) -> str | None:
+    """The docstring of a class with its rule's formula behind the first sentence."""
+    if text is None or formula is None:  # python -OO
+        return text
+    head, _, rest = text.partition("\n\n")
+    lines = "\n".join(f"        {line.strip()}" for line in formula.splitlines())
+    return f"{head}\n\n    The rule::\n\n{lines}\n\n{rest}"
+
+
 class RuleOptimizer(Optimizer):
     """An optimiser that applies one rule to each parameter by itself."""
 
@@ -287,6 +296,7 @@ class RuleOptimizer(Optimizer):
         super().__init_subclass__(**kwargs)
         if "rule" in cls.__dict__:
             cls.domain = {**COMMON, **cls.rule.domain}
+            cls.__doc__ = with_formula(cls.__doc__, cls.rule.update.__doc__)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters that have a gradient.

@@ -252,6 +252,48 @@ def test_a_learning_rate_in_a_tensor(dtype):
     assert mine.param_groups[0]["lr"] is held
 
 
+# PyTorch's Adafactor divides by the number of elements
+@pytest.mark.parametrize(
+    ("name", "options"), [row for row in TABLE if row[0] != "Adafactor"],
+    ids=lambda v: str(v).replace(" ", ""),
+)  # fmt: skip
+def test_a_parameter_with_nothing_in_it(name, options):
+    ours = [cf.zeros(0, 2, requires_grad=True), cf.ones(2, requires_grad=True)]
+    theirs = [torch.zeros(0, 2, requires_grad=True), torch.ones(2, requires_grad=True)]
+    mine = getattr(cf.optim, name)(ours, **options)
+    other = getattr(torch.optim, name)(theirs, **options)
+    for _ in range(3):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad, q.grad = cf.ones(*p.shape), torch.ones(*q.shape)
+        mine.step()
+        other.step()
+        agree(ours, theirs, np.float32)
+    assert mine.state_dict()["state"].keys() == other.state_dict()["state"].keys()
+
+
+HALF = [(name, options) for name, options in TABLE if name not in ("Adafactor", "Rprop")]
+
+
+@pytest.mark.parametrize(("name", "options"), HALF, ids=lambda v: str(v).replace(" ", ""))
+def test_float16_as_far_as_its_digits_go(name, options):
+    """PyTorch computes some terms in float32 before it rounds, so the last digit may differ."""
+    start = weights(np.float16)[:2]
+    ours = [cf.tensor(w, requires_grad=True) for w in start]
+    theirs = [torch.nn.Parameter(torch.tensor(w)) for w in start]
+    mine = getattr(cf.optim, name)(ours, **options)
+    other = getattr(torch.optim, name)(theirs, **options)
+    rng = np.random.default_rng(10)
+    for _ in range(5):
+        for p, q in zip(ours, theirs, strict=True):
+            g = (rng.uniform(0.3, 2, p.shape) * rng.choice([-1, 1], p.shape)).astype(np.float16)
+            p.grad, q.grad = cf.tensor(g), torch.tensor(g)
+        mine.step()
+        other.step()
+        for p, q in zip(ours, theirs, strict=True):
+            assert p.dtype is cf.float16
+            np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=1e-2, atol=5e-3)
+
+
 MUON = [
     {},
     {"lr": 0.02, "nesterov": False, "weight_decay": 0.0},

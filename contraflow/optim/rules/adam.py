@@ -38,7 +38,8 @@ def moment_state(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def adam(θ: Any, g: Any, s: Any, h: Any, t: Any) -> tuple[Any, dict[str, Any]]:
-    """m̂ = m / (1 - β₁ᵗ);  v̂ = v / (1 - β₂ᵗ);  θ ← θ - γ m̂ / (√v̂ + ε)."""
+    """m ← β₁m + (1 - β₁) g;  v ← β₂v + (1 - β₂) g²;  m̂ = m / (1 - β₁ᵗ);  v̂ = v / (1 - β₂ᵗ);
+    θ ← θ - γ m̂ / (√v̂ + ε)."""
     γ, (β1, β2) = h.lr, h.betas
     θ, g = decay(θ, g, h)
     m, v = moments(g, s, h)
@@ -129,7 +130,7 @@ class AdamW(Adam):
 
 
 def adamax(θ: Any, g: Any, s: Any, h: Any, t: Any) -> tuple[Any, dict[str, Any]]:
-    """u ← max(β₂u, |g| + ε);  θ ← θ - γ / (1 - β₁ᵗ) · m / u."""
+    """m ← β₁m + (1 - β₁) g;  u ← max(β₂u, |g| + ε);  θ ← θ - γ / (1 - β₁ᵗ) · m / u."""
     γ, (β1, β2) = h.lr, h.betas
     g = decayed(g, θ, h.weight_decay)
     m = lerp(s.exp_avg, g, 1 - β1)
@@ -177,7 +178,8 @@ class Adamax(RuleOptimizer):
 
 
 def nadam(θ: Any, g: Any, s: Any, h: Any, t: Any) -> tuple[Any, dict[str, Any]]:
-    """μₜ = β₁ (1 - ½ 0.96^(tψ));  m̂ = μₜ₊₁ m / (1 - Π μ₁..ₜ₊₁) + (1 - μₜ) g / (1 - Π μ₁..ₜ)."""
+    """μₜ = β₁ (1 - ½ 0.96^(tψ));  m̂ = μₜ₊₁ m / (1 - Π μ₁..ₜ₊₁) + (1 - μₜ) g / (1 - Π μ₁..ₜ);
+    θ ← θ - γ m̂ / (√v̂ + ε), with Adam's m, v and v̂."""
     γ, ψ, (β1, β2) = h.lr, h.momentum_decay, h.betas
     θ, g = decay(θ, g, h)
     m, v = moments(g, s, h)
@@ -238,7 +240,7 @@ class NAdam(RuleOptimizer):
 
 def radam(θ: Any, g: Any, s: Any, h: Any, t: Any) -> tuple[Any, dict[str, Any]]:
     """ρₜ = ρ∞ - 2tβ₂ᵗ / (1 - β₂ᵗ); above 5 the step is Adam's times the rectification
-    r = √((ρₜ - 4)(ρₜ - 2)ρ∞ / ((ρ∞ - 4)(ρ∞ - 2)ρₜ)), below it is the momentum's."""
+    r = √((ρₜ - 4)(ρₜ - 2)ρ∞ / ((ρ∞ - 4)(ρ∞ - 2)ρₜ)), below it is θ ← θ - γ m̂."""
     γ, (β1, β2) = h.lr, h.betas
     θ, g = decay(θ, g, h)
     m, v = moments(g, s, h)

@@ -28,7 +28,8 @@ def decayed(g: Any, θ: Any, λ: Any) -> Any:
 
 
 def sgd(θ: Any, g: Any, s: Any, h: Any, t: Any) -> tuple[Any, dict[str, Any]]:
-    """b ← μ b + (1 - τ) g, where the first b is g;  θ ← θ - γ b."""
+    """b ← μ b + (1 - τ) g, where the first b is g;  θ ← θ - γ b, or with Nesterov
+    θ ← θ - γ (g + μ b)."""
     γ, μ, τ = h.lr, h.momentum, h.dampening
     g = decayed(g, θ, h.weight_decay)
     if not hasattr(s, "momentum_buffer") or is_zero(μ):

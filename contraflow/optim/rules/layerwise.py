@@ -30,7 +30,8 @@ __all__ = ["LAMB", "Adafactor", "Muon"]
 
 
 def lamb(θ: Any, g: Any, s: Any, h: Any, t: Any) -> tuple[Any, dict[str, Any]]:
-    """u = m̂ / (√v̂ + ε) + λθ;  θ ← θ - γ (|θ| / |u|) u, the ratio 1 where a norm is 0."""
+    """u = m̂ / (√v̂ + ε) + λθ, with Adam's m̂ and v̂;  θ ← θ - γ (|θ| / |u|) u, the ratio 1 where
+    a norm is 0."""
     γ, (β1, β2) = h.lr, h.betas
     m, v = moments(g, s, h)
     u = m / (1 - β1**t) / (sqrt(v) / sqrt(1 - β2**t) + h.eps)
