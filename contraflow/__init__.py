@@ -93,6 +93,7 @@ long = int64
 # loaded when it is first asked for. Type checkers and editors see plain imports.
 _LATER = {
     "capture": "contraflow.capture",
+    "compile": "contraflow.compiler",
     "data": "contraflow.data",
     "load": "contraflow.interop",
     "save": "contraflow.interop",
@@ -105,6 +106,7 @@ if _typing.TYPE_CHECKING:
     from contraflow import data as data
     from contraflow import train as train
     from contraflow import utils as utils
+    from contraflow.compiler import compile as compile
     from contraflow.interop import load as load
     from contraflow.interop import save as save
 

@@ -48,6 +48,7 @@ class Recorder:
         self.scalars: list[tuple[Value, Callable[[], float]]] = []
         self.grads: dict[int, tuple[Any, Any]] = {}  # tensors whose .grad slot was replaced
         self.without_grad: dict[int, Any] = {}  # tensors that were seen to have no .grad
+        self.modules: dict[int, tuple[Any, bool]] = {}  # modules that were called; training?
         self._refreshed: list[tuple[Any, Any]] = []
         self._grad_owner: dict[int, Any] = {}
 
@@ -62,6 +63,8 @@ class Recorder:
     # ---- the interpreter ---------------------------------------------------------------------
 
     def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        for module in current().modules:
+            self.modules.setdefault(id(module), (module, module.training))
         args = coerce(op, args)
         if op.promote is not None:
             args = promote(op, args) or args

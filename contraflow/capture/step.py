@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from contraflow.graph import Graph, Value, drop_dead, evaluate, to_text, verify
 from contraflow.tensor.tape import version_of
 from contraflow.tensor.tensor import Tensor, make, set_grad
 
-__all__ = ["CapturedStep", "capture"]
+__all__ = ["CapturedStep", "Hole", "capture", "check_like", "check_own", "named"]
 
 
 class CapturedStep:
@@ -28,13 +29,16 @@ class CapturedStep:
     def __init__(self, graph: Graph, recorder: Recorder, written: list[External],
                  grads: list[tuple[Any, int | None]], tree: Any) -> None:  # fmt: skip
         self.graph = graph
-        self._arguments = [external.tensor for external in recorder.arguments]
-        self._places = {id(t): i for i, t in enumerate(self._arguments)}
-        self._externals = list(recorder.externals.values())
-        self._scalars = [read for _, read in recorder.scalars]
-        self._written, self._grads = written, grads
-        self._without_grad = list(recorder.without_grad.values())
-        self._tree = tree
+        self.arguments = [external.tensor for external in recorder.arguments]
+        self._places = {id(t): i for i, t in enumerate(self.arguments)}
+        self.externals = list(recorder.externals.values())
+        self.scalars = [read for _, read in recorder.scalars]
+        self.written, self.grads = written, grads
+        self.without_grad = list(recorder.without_grad.values())
+        self.modules = [module for module, _ in recorder.modules.values()]
+        self.training = [training for _, training in recorder.modules.values()]
+        self.tracked = [external.history[2] for external in self.externals]
+        self.tree = tree
 
     def __str__(self) -> str:
         return to_text(self.graph)
@@ -45,28 +49,44 @@ class CapturedStep:
         outputs, new = evaluate(self.graph, arrays)
         # a result may be what a tensor held before: keep it from the writes below
         outputs, new = _settled(outputs, arrays), _settled(new, arrays)
-        for external, array in zip(self._written, new, strict=True):
-            t = self._actual(external, given)
+        for external, array in zip(self.written, new, strict=True):
+            t = self.actual(external, given)
             np.copyto(t._value, array)
             version_of(t).touch()
-        for tensor, position in self._grads:
+        for tensor, position in self.grads:
             value = None if position is None else make(outputs[position].copy())
-            set_grad(self._passed(tensor, given), value)
+            set_grad(self.passed(tensor, given), value)
         return map_tree(
-            lambda leaf: make(outputs[leaf.position].copy()) if isinstance(leaf, _Hole) else leaf,
-            self._tree,
+            lambda leaf: make(outputs[leaf.position].copy()) if isinstance(leaf, Hole) else leaf,
+            self.tree,
         )
 
-    def _passed(self, tensor: Any, given: list[Any]) -> Any:
+    def passed(self, tensor: Any, given: list[Any]) -> Any:
         """The tensor of this call that one of the capture stands for."""
         place = self._places.get(id(tensor))
         return tensor if place is None else given[place]
 
-    def _actual(self, external: External, given: list[Any]) -> Any:
+    def actual(self, external: External, given: list[Any]) -> Any:
         owner = external.owner
-        return self._passed(external.tensor if owner is None else owner._grad, given)
+        return self.passed(external.tensor if owner is None else owner._grad, given)
 
     # ---- guards: what the graph takes for granted ----------------------------------------------
+
+    def holds(self, given: list[Any], held: list[Any]) -> bool:
+        """Whether all that the graph takes for granted is still so: modes of modules, gradients
+        that are there or not, tensors that require one or not.
+
+        Args:
+            given: the tensors of the call.
+            held: the tensors behind the externals (``actual``), None for a gradient that is gone.
+        """
+        if any(t is None for t in held):
+            return False
+        return (
+            list(map(_training, self.modules)) == self.training
+            and list(map(_tracked, held)) == self.tracked
+            and all(self.passed(t, given)._grad is None for t in self.without_grad)
+        )
 
     def _read(self, given: list[Any]) -> list[Any]:
         """The arrays of this call, in the order of the graph's inputs.
@@ -74,28 +94,28 @@ class CapturedStep:
         Raises:
             CaptureError: if something is not as it was when the step was captured.
         """
-        if len(given) != len(self._arguments):
+        if len(given) != len(self.arguments):
             raise CaptureError(
                 lesson(
-                    f"the step was captured with {len(self._arguments)} tensors, "
+                    f"the step was captured with {len(self.arguments)} tensors, "
                     f"called with {len(given)}"
                 )
             )
-        for t, symbol in zip(given, self._arguments, strict=True):
-            _check_like(t, symbol, t._requires_grad, symbol._requires_grad)
-            _check_own(t)
-        for tensor in self._without_grad:
-            if self._passed(tensor, given)._grad is not None:
+        for t, symbol in zip(given, self.arguments, strict=True):
+            check_like(t, symbol, t._requires_grad, symbol._requires_grad)
+            check_own(t)
+        for tensor in self.without_grad:
+            if self.passed(tensor, given)._grad is not None:
                 raise CaptureError(
                     lesson(
                         "the captured step found no .grad here, and now there is one: "
                         "eager would add to it",
-                        [("tensor", self._passed(tensor, given))],
+                        [("tensor", self.passed(tensor, given))],
                         "optimizer.zero_grad() in the step, or capture it once .grad exists",
                     )
                 )
-        held = [self._actual(external, given) for external in self._externals]
-        for t, external in zip(held, self._externals, strict=True):
+        held = [self.actual(external, given) for external in self.externals]
+        for t, external in zip(held, self.externals, strict=True):
             if t is None:
                 raise CaptureError(
                     lesson(
@@ -103,12 +123,15 @@ class CapturedStep:
                         fix="call zero_grad() inside the step",
                     )
                 )
-            _check_like(t, external.input, t._requires_grad, external.history[2])
-        scalars = [np.asarray(float(read()), np.float64) for read in self._scalars]
+            check_like(t, external.input, t._requires_grad, external.history[2])
+        scalars = [np.asarray(float(read()), np.float64) for read in self.scalars]
         return [t._value for t in (*given, *held)] + scalars
 
 
-def _check_like(t: Any, known: Any, requires_grad: bool, required: bool) -> None:
+_training, _tracked = attrgetter("training"), attrgetter("_requires_grad")
+
+
+def check_like(t: Any, known: Any, requires_grad: bool, required: bool) -> None:
     """Refuse a tensor that is not as the one that the step was captured with."""
     if t.aval != known.aval:
         raise CaptureError(
@@ -129,7 +152,7 @@ def _check_like(t: Any, known: Any, requires_grad: bool, required: bool) -> None
         )
 
 
-def _check_own(t: Any) -> None:
+def check_own(t: Any) -> None:
     """Refuse an argument whose gradient would leave the step."""
     if t._node is not None:
         raise CaptureError(
@@ -154,7 +177,7 @@ def named(function: Any) -> str:
     return str(name).strip("<>")
 
 
-class _Hole:
+class Hole:
     """Where an output goes in the returned tree."""
 
     def __init__(self, position: int) -> None:
@@ -191,7 +214,7 @@ def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -
     recorder = Recorder()
     for leaf in flatten(args):
         if isinstance(leaf, Tensor):
-            _check_own(leaf)
+            check_own(leaf)
     symbols = map_tree(lambda x: recorder.argument(x) if isinstance(x, Tensor) else x, args)
     modes.interpreter = recorder
     try:
@@ -202,7 +225,7 @@ def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -
             if not isinstance(leaf, Tensor):
                 return leaf
             outputs.append(recorder.symbol(leaf))
-            return _Hole(len(outputs) - 1)
+            return Hole(len(outputs) - 1)
 
         tree = map_tree(hole, result)
         grads: list[tuple[Any, int | None]] = []

@@ -15,7 +15,7 @@ import numpy as np
 from contraflow.base.shapes import Shape
 from contraflow.ops.record import Aval, Op
 
-__all__ = ["Equation", "Graph", "Operand", "Value"]
+__all__ = ["Equation", "Graph", "Operand", "Value", "operands"]
 
 Array = np.ndarray[Any, Any]
 
@@ -98,3 +98,8 @@ class Graph:
     def results(self) -> tuple[Value, ...]:
         """Everything that must be computed: the outputs and the new state."""
         return (*self.outputs, *(new for _, new in self.writes))
+
+
+def operands(e: Equation) -> tuple[Any, ...]:
+    """The operands of an op that takes no Python numbers: values, all of them."""
+    return e.inputs

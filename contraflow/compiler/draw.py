@@ -1,0 +1,122 @@
+"""The LLVM text of Philox 4x32-10: the bits of ``base.philox``, eight blocks at once."""
+
+from __future__ import annotations
+
+from contraflow.base.philox import BLOCK, ROUNDS
+from contraflow.compiler.emit import Emitter, Reg
+from contraflow.compiler.kernels import Text
+from contraflow.compiler.loops import Draw, Kernel, Place
+
+__all__ = ["uniform"]
+
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+LANES = 8
+
+
+def uniform(kernel: Kernel) -> Text:
+    """The function of a kernel that fills its buffer with uniform float32 numbers."""
+    draw = kernel.anchor
+    assert isinstance(draw, Draw)
+    ((target, _),) = kernel.stores
+    e = Emitter()
+    buffers = list(dict.fromkeys([draw.seed.buffer, draw.position.buffer, target.buffer]))
+    names = {b: f"%a{k}" for k, b in enumerate(buffers)}
+
+    def number(place: Place) -> Reg:
+        return e.load(e.gep(names[place.buffer], str(place.offset), "i64"), "i64")
+
+    blocks = target.buffer.size // BLOCK
+    keys = round_keys(e, number(draw.seed))
+    begin = number(draw.position)
+    out = names[target.buffer]
+    whole = blocks // LANES * LANES
+    for lanes, first, last in ((LANES, 0, whole), (1, whole, blocks)):
+        if first == last:
+            continue
+        with e.loop(first, last, lanes) as b:
+            at = e.binary("add", begin, (b, "i64"))
+            position = e.value(f"mul nsw i64 {b}, {BLOCK}", "i64")[0]
+            pointer = e.gep(out, position, "f32")
+            with e.wide(lanes):
+                counter = e.splat(at)
+                if lanes > 1:
+                    steps = ", ".join(f"i64 {k}" for k in range(lanes))
+                    counter = e.binary("add", counter, (f"<{steps}>", "i64"))
+                words = philox(e, counter, keys)
+                store_interleaved(e, [as_float(e, w) for w in words], pointer)
+    e.line("ret void")
+    return Text(e, buffers)
+
+
+def round_keys(e: Emitter, seed: Reg) -> list[tuple[Reg, Reg]]:
+    """The two halves of the seed, moved on by Weyl's constants each round."""
+    low = e.convert(seed, "i32")
+    high = e.convert(e.binary("lshr", seed, e.const(32, "i64")), "i32")
+    found = []
+    for r in range(ROUNDS):
+        found.append(tuple(
+            e.binary("add", half, (str(as_signed(r * step)), "i32"))
+            for half, step in zip((low, high), WEYL, strict=True)
+        ))  # fmt: skip
+    return found  # type: ignore[return-value]
+
+
+def as_signed(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - 2**32 if value >= 2**31 else value
+
+
+def philox(e: Emitter, counter: Reg, keys: list[tuple[Reg, Reg]]) -> list[Reg]:
+    """Four words for each counter."""
+    mask = e.const(0xFFFFFFFF, "i64")
+    shift = e.const(32, "i64")
+    c0, c2 = e.binary("and", counter, mask), e.const(0, "i64")  # as the low half of 64 bits
+    c1, c3 = e.binary("lshr", counter, shift), e.const(0, "i64")
+    for k0, k1 in keys:
+        p0 = e.binary("mul", c0, e.const(MULTIPLIERS[0], "i64"))
+        p1 = e.binary("mul", c2, e.const(MULTIPLIERS[1], "i64"))
+        h0, h1 = e.binary("lshr", p0, shift), e.binary("lshr", p1, shift)
+        c0 = e.binary("xor", e.binary("xor", h1, c1), spread(e, k0))
+        c2 = e.binary("xor", e.binary("xor", h0, c3), spread(e, k1))
+        c1, c3 = e.binary("and", p1, mask), e.binary("and", p0, mask)
+    return [c0, c1, c2, c3]
+
+
+def spread(e: Emitter, key: Reg) -> Reg:
+    """A 32-bit key in every lane, as an unsigned 64-bit number."""
+    lanes = e.lanes
+    with e.wide(1):
+        wide = e.value(f"zext i32 {key[0]} to i64", "i64")
+    assert e.lanes == lanes
+    return e.splat(wide)
+
+
+def as_float(e: Emitter, word: Reg) -> Reg:
+    """The upper 24 bits as a number in [0, 1)."""
+    bits = e.convert(e.binary("lshr", word, e.const(8, "i64")), "i32")
+    return e.binary("mul", e.convert(bits, "f32"), e.const(2.0**-24, "f32"))
+
+
+def store_interleaved(e: Emitter, words: list[Reg], pointer: str) -> None:
+    """Word j of block b goes to element 4 b + j."""
+    lanes = e.lanes
+    if lanes == 1:
+        for j, word in enumerate(words):
+            e.store(word, e.gep(pointer, str(j), "f32"))
+        return
+    both = [joined(e, words[0], words[1], lanes), joined(e, words[2], words[3], lanes)]
+    t = f"<{2 * lanes} x float>"
+    mask = ", ".join(f"i32 {j * lanes + b}" for b in range(lanes) for j in range(BLOCK))
+    text = f"shufflevector {t} {both[0]}, {t} {both[1]}, <{4 * lanes} x i32> <{mask}>"
+    name = e.fresh()
+    e.line(f"{name} = {text}")
+    e.line(f"store <{4 * lanes} x float> {name}, ptr {pointer}, align 4")
+
+
+def joined(e: Emitter, a: Reg, b: Reg, lanes: int) -> str:
+    t = f"<{lanes} x float>"
+    mask = ", ".join(f"i32 {k}" for k in range(2 * lanes))
+    name = e.fresh()
+    e.line(f"{name} = shufflevector {t} {a[0]}, {t} {b[0]}, <{2 * lanes} x i32> <{mask}>")
+    return name

@@ -1,0 +1,427 @@
+"""The LLVM text of a fused loop nest, and of what all kernels share: expressions and reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from contraflow.compiler.emit import LLVM, Emitter, Reg, kind_of
+from contraflow.compiler.loops import Buffer, Kernel, Node, Place, Reduction
+from contraflow.compiler.pointwise import POINTWISE, maximum, minimum
+
+__all__ = ["Body", "Text", "across", "combine", "identity", "loops", "shuffled", "strips"]
+
+LANES = 8
+
+
+class Text:
+    """The function of one kernel: its text, and the buffers that its parameters are."""
+
+    def __init__(self, e: Emitter, buffers: list[Buffer]) -> None:
+        self.lines, self.declared, self.buffers = e.lines, e.declared, buffers
+
+
+# ---- reductions --------------------------------------------------------------------------------
+
+IDENTITY: dict[str, Callable[[np.dtype[Any]], Any]] = {
+    "add": lambda d: 0,
+    "mul": lambda d: 1,
+    "or": lambda d: 0,
+    "and": lambda d: 1,
+    "max": lambda d: float("-inf") if d.kind == "f" else (0 if d.kind == "b" else np.iinfo(d).min),
+    "min": lambda d: float("inf") if d.kind == "f" else (1 if d.kind == "b" else np.iinfo(d).max),
+}
+
+
+def identity(kind: str, dtype: np.dtype[Any]) -> Any:
+    """What leaves a reduction unchanged."""
+    return IDENTITY[kind](dtype)
+
+
+def combine(e: Emitter, kind: str, a: Reg, b: Reg) -> Reg:
+    """One step of a reduction."""
+    if kind in ("max", "min"):
+        if a[1] == "i1":
+            return e.binary("or" if kind == "max" else "and", a, b)
+        return maximum(e, a, b) if kind == "max" else minimum(e, a, b)
+    if a[1] == "i1":
+        kind = {"add": "or", "mul": "and"}.get(kind, kind)
+    return e.binary(kind, a, b)
+
+
+def across(e: Emitter, kind: str, reg: Reg) -> Reg:
+    """The lanes of a vector combined in a tree: 4 with 4, 2 with 2, 1 with 1."""
+    lanes, text = e.lanes, reg[0]
+    while lanes > 1:
+        half = lanes // 2
+        with e.wide(lanes):
+            whole = e.type(reg[1])
+        low = ", ".join(f"i32 {k}" for k in range(half))
+        high = ", ".join(f"i32 {k + half}" for k in range(half))
+        parts = []
+        for mask in (low, high):
+            name = e.fresh()
+            e.line(
+                f"{name} = shufflevector {whole} {text}, {whole} poison, <{half} x i32> <{mask}>"
+            )
+            parts.append((name, reg[1]))
+        if half == 1:
+            parts = [_first(e, p) for p in parts]
+        with e.wide(half):
+            text = combine(e, kind, parts[0], parts[1])[0]
+        lanes = half
+    return text, reg[1]
+
+
+def _first(e: Emitter, reg: Reg) -> Reg:
+    name = e.fresh()
+    e.line(f"{name} = extractelement <1 x {LLVM[reg[1]]}> {reg[0]}, i64 0")
+    return name, reg[1]
+
+
+def shuffled(e: Emitter, a: Reg, b: Reg, lanes: list[int]) -> Reg:
+    """Lanes of two vectors, those of the second counted on from the first."""
+    mask = ", ".join(f"i32 {k}" for k in lanes)
+    t = e.type(a[1])
+    text = f"shufflevector {t} {a[0]}, {t} {b[0]}, <{len(lanes)} x i32> <{mask}>"
+    return e.value(text, a[1])
+
+
+def strips(n: int) -> list[tuple[int, int, int]]:
+    """A row of n elements as (lanes, begin, end): vectors of 8, then of 4, then one by one."""
+    found, begin = [], 0
+    for lanes in (LANES, LANES // 2, 1):
+        end = begin + (n - begin) // lanes * lanes
+        if end > begin:
+            found.append((lanes, begin, end))
+        begin = end
+    return found
+
+
+# ---- expressions at a point --------------------------------------------------------------------
+
+
+class Body:
+    """Evaluates a kernel's expressions; knows where each buffer's parameter is."""
+
+    def __init__(self, kernel: Kernel, e: Emitter, extra: tuple[Buffer, ...] = ()) -> None:
+        self.kernel, self.e = kernel, e
+        self.order = kernel.nodes()
+        places = [*kernel.gulps(), *kernel.reads(), *kernel.writes()]
+        self.buffers = list(dict.fromkeys([*(p.buffer for p in places), *extra]))
+        self.names = {b: f"%a{k}" for k, b in enumerate(self.buffers)}
+        self.rows: dict[Any, str] = {}  # offsets of the current row
+        self.stores = self.joined_stores()
+
+    def enter_row(self, indices: list[str]) -> None:
+        """A new position in all dimensions but the last."""
+        self.indices = indices
+        self.rows = {}
+
+    def row(self, place: Place) -> str:
+        """The offset of the current row of a place, in elements."""
+        key = (place.offset, place.strides[:-1])
+        if key not in self.rows:
+            with self.e.wide(1):
+                total: str | None = None
+                for index, stride in zip(self.indices, place.strides[:-1], strict=True):
+                    if stride:
+                        term = self.e.value(f"mul nsw i64 {index}, {stride}", "i64")[0]
+                        total = term if total is None else self.e.value(
+                            f"add nsw i64 {total}, {term}", "i64")[0]  # fmt: skip
+                if total is None:
+                    total = str(place.offset)
+                elif place.offset:
+                    total = self.e.value(f"add nsw i64 {total}, {place.offset}", "i64")[0]
+            self.rows[key] = total
+        return self.rows[key]
+
+    def prepare(self) -> None:
+        """Compute the row offsets of every place, before an inner loop that needs them."""
+        for node in self.order:
+            if node.place is not None:
+                self.row(node.place)
+        for place in self.kernel.writes():
+            self.row(place)
+
+    def pointer(self, place: Place, index: str) -> str:
+        """The address of the element at ``index`` of the last dimension."""
+        e, offset, stride = self.e, self.row(place), place.strides[-1] if place.strides else 0
+        with e.wide(1):
+            if stride == 1:
+                offset = e.value(f"add nsw i64 {offset}, {index}", "i64")[0]
+            elif stride:
+                step = e.value(f"mul nsw i64 {index}, {stride}", "i64")[0]
+                offset = e.value(f"add nsw i64 {offset}, {step}", "i64")[0]
+            return e.gep(self.names[place.buffer], offset, kind_of(place.buffer.dtype))
+
+    def load(self, place: Place, index: str) -> Reg:
+        e, kind = self.e, kind_of(place.buffer.dtype)
+        stride = place.strides[-1] if place.strides else 0
+        pointer = self.pointer(place, index)
+        if e.lanes == 1 or stride == 1:
+            return e.load(pointer, kind)
+        if stride == 0:
+            return e.splat(e.scalar_load(pointer, kind))
+        if stride == 2 and kind != "i1":
+            return self.every_second(pointer, kind)
+        parts = []
+        for k in range(e.lanes):
+            parts.append(e.scalar_load(e.gep(pointer, str(k * stride), kind), kind))
+        return e.packed(parts)
+
+    def every_second(self, pointer: str, kind: str) -> Reg:
+        """Elements 0, 2, 4 ...: from two overlapping vectors, so that nothing beyond is touched."""
+        e, n = self.e, self.e.lanes
+        low, high = e.load(pointer, kind), e.load(e.gep(pointer, str(n - 1), kind), kind)
+        lanes = [2 * k if k < n // 2 else n + 2 * k - n + 1 for k in range(n)]
+        return shuffled(e, low, high, lanes)
+
+    def joined_stores(self) -> list[tuple[list[Place], list[Node]]]:
+        """Stores that together fill every element of a stretch of memory, as one."""
+        groups: dict[Any, list[tuple[Place, Node]]] = {}
+        for place, node in self.kernel.stores:
+            step = place.strides[-1] if place.strides else 0
+            start = place.offset // step * step if step == 2 else place.offset
+            key = (place.buffer, start, place.strides) if step == 2 else id(node)
+            groups.setdefault((key, place if step != 2 else None), []).append((place, node))
+        found = []
+        for stores in groups.values():
+            stores.sort(key=lambda s: s[0].offset)
+            if len(stores) == 2 and stores[1][0].offset == stores[0][0].offset + 1:
+                found.append(([p for p, _ in stores], [n for _, n in stores]))
+            else:
+                found += [([p], [n]) for p, n in stores]
+        return found
+
+    def interleave(self, place: Place, regs: list[Reg], index: str) -> None:
+        """Store two vectors lane by lane in turn."""
+        e, n, kind = self.e, self.e.lanes, regs[0][1]
+        pointer = self.pointer(place, index)
+        t = e.type(kind)
+        mask = ", ".join(f"i32 {k // 2 + n * (k % 2)}" for k in range(2 * n))
+        name = e.fresh()
+        e.line(
+            f"{name} = shufflevector {t} {regs[0][0]}, {t} {regs[1][0]}, <{2 * n} x i32> <{mask}>"
+        )
+        with e.wide(2 * n):
+            e.store((name, kind), pointer)
+
+    def store(self, place: Place, reg: Reg, index: str) -> None:
+        e = self.e
+        stride = place.strides[-1] if place.strides else 1
+        pointer = self.pointer(place, index)
+        if e.lanes == 1 or stride == 1:
+            e.store(reg, pointer)
+            return
+        for k in range(e.lanes):
+            part = e.lane(reg, k)
+            at = e.gep(pointer, str(k * stride), kind_of(place.buffer.dtype))
+            with e.wide(1):
+                e.store(part, at)
+
+    def index(self, node: Node, index: str) -> Reg:
+        """start + sum of stride times index."""
+        e, kind = self.e, kind_of(node.dtype)
+        start, strides = node.value
+        with e.wide(1):
+            total = e.const(start, kind)
+            for at, step in zip([*self.indices, index], strides, strict=True):
+                if step:
+                    term = e.binary("mul", e.convert((at, "i64"), kind), e.const(step, kind))
+                    total = e.binary("add", total, term)
+        if e.lanes == 1 or not strides or strides[-1] == 0:
+            return e.splat(total)
+        lanes = ", ".join(f"{LLVM[kind]} {_text(k * strides[-1], kind)}" for k in range(e.lanes))
+        return e.binary("add", e.splat(total), (f"<{lanes}>", kind))
+
+    def take(self, node: Node, at: Reg, index: str) -> Reg:
+        """An element chosen by an index that was computed."""
+        e, place = self.e, node.place
+        assert place is not None
+        stride, size = node.value
+        kind = kind_of(place.buffer.dtype)
+        found = []
+        for k in range(e.lanes):
+            one = e.lane(at, k)
+            with e.wide(1):
+                # a wrong index never leaves the array: it was reported before, or reads element 0
+                wide = e.convert(one, "i64")
+                fits = e.value(f"icmp ult i64 {wide[0]}, {size}", "i1")
+                wide = e.select(fits, wide, e.const(0, "i64"))
+                here = index if k == 0 else e.value(f"add nsw i64 {index}, {k}", "i64")[0]
+                jump = e.value(f"mul nsw i64 {wide[0]}, {stride}", "i64")[0]
+                pointer = e.gep(self.pointer(place, here), jump, kind)
+                found.append(e.load(pointer, kind))
+        return found[0] if e.lanes == 1 else e.packed(found)
+
+    def evaluate(self, index: str, product: Reg | None = None) -> dict[Node, Reg]:
+        """Every expression, at ``index`` of the last dimension and the lanes that follow."""
+        e = self.e
+        env: dict[Node, Reg] = {}
+        for node in self.order:
+            if node.op == "load":
+                assert node.place is not None
+                env[node] = self.load(node.place, index)
+            elif node.op == "const":
+                env[node] = e.const(node.value, kind_of(node.dtype))
+            elif node.op == "index":
+                env[node] = self.index(node, index)
+            elif node.op == "product":
+                assert product is not None
+                env[node] = product
+            elif node.op == "take":
+                env[node] = self.take(node, env[node.args[0]], index)
+            else:
+                env[node] = POINTWISE[node.op](e, [env[a] for a in node.args], node)
+        return env
+
+    def point(self, index: str, product: Reg | None = None) -> None:
+        """Evaluate, store, and add to the reductions that lie in memory."""
+        env = self.evaluate(index, product)
+        for places, nodes in self.stores:
+            if len(nodes) == 2 and self.e.lanes > 1:
+                self.interleave(places[0], [env[n] for n in nodes], index)
+                continue
+            for place, node in zip(places, nodes, strict=True):
+                self.store(place, env[node], index)
+        for r in self.kernel.reductions:
+            self.accumulate(r, env[r.node], index)
+
+    def accumulate(self, r: Reduction, reg: Reg, index: str) -> None:
+        """Add lanes to what a reduction has in memory so far."""
+        self.store(r.into, combine(self.e, r.kind, self.load(r.into, index), reg), index)
+
+    def clear(self) -> None:
+        """Fill the memory of the reductions with their identities."""
+        e = self.e
+        for r in self.kernel.reductions:
+            size, kind = r.into.buffer.size, kind_of(r.into.buffer.dtype)
+            start = e.const(identity(r.kind, r.into.buffer.dtype), kind)
+            with e.wide(1), e.loop(0, max(size, 1)) as i:
+                e.store(start, e.gep(self.names[r.into.buffer], i, kind))
+
+
+def _text(value: Any, kind: str) -> str:
+    with (e := Emitter()).wide(1):
+        return e.const(value, kind)[0]
+
+
+# ---- a loop nest -------------------------------------------------------------------------------
+
+
+def collapsed(kernel: Kernel) -> Kernel:
+    """The same kernel with neighbouring dimensions walked as one where every stride allows it."""
+    dims = list(kernel.dims)
+    linear: list[tuple[int, ...]] = [p.strides for p in (*kernel.reads(), *kernel.writes())]
+    linear += [n.value[1] for n in kernel.nodes() if n.op == "index"]
+    fixed = [r.reduced for r in kernel.reductions]
+    groups: list[list[int]] = []
+    for d, size in enumerate(dims):
+        if groups:
+            last = groups[-1][-1]
+            alike = all((last in r) == (d in r) for r in fixed)
+            if alike and all(s[last] == s[d] * size or dims[last] == 1 for s in linear):
+                groups[-1].append(d)
+                continue
+        groups.append([d])
+
+    def strides(s: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(s[g[-1]] for g in groups)
+
+    shape = tuple(prod(dims[d] for d in g) for g in groups)
+
+    def place(p: Place | None) -> Place | None:
+        return None if p is None else Place(p.buffer, p.offset, shape, strides(p.strides))
+
+    new: dict[Node, Node] = {}
+    for n in kernel.nodes():
+        value = (n.value[0], strides(n.value[1])) if n.op == "index" else n.value
+        new[n] = Node(n.op, tuple(new[a] for a in n.args), n.dtype, place(n.place), value)
+    reductions = [
+        Reduction(r.kind, new[r.node], place(r.into),  # type: ignore[arg-type]
+                  tuple(i for i, g in enumerate(groups) if g[0] in r.reduced))
+        for r in kernel.reductions
+    ]  # fmt: skip
+    stores = [(place(p), new[n]) for p, n in kernel.stores]
+    return replace(kernel, dims=shape, stores=stores, reductions=reductions)  # type: ignore[arg-type]
+
+
+def loops(kernel: Kernel) -> Text:
+    """The function of a kernel without an anchor."""
+    if not kernel.dims:
+        kernel = one_dimensional(kernel)
+    kernel = collapsed(kernel)
+    e = Emitter()
+    body = Body(kernel, e)
+    body.clear()
+    if prod(kernel.dims):
+        _nest(body, kernel.dims, [])
+    e.line("ret void")
+    return Text(e, body.buffers)
+
+
+def one_dimensional(kernel: Kernel) -> Kernel:
+    """A kernel over a single point, as one over a dimension of size 1."""
+
+    def place(p: Place | None) -> Place | None:
+        return None if p is None else Place(p.buffer, p.offset, (1,), (0,))
+
+    new: dict[Node, Node] = {}
+    for n in kernel.nodes():
+        value = (n.value[0], (0,)) if n.op == "index" else n.value
+        new[n] = Node(n.op, tuple(new[a] for a in n.args), n.dtype, place(n.place), value)
+    reductions = [Reduction(r.kind, new[r.node], place(r.into), ()) for r in kernel.reductions]  # type: ignore[arg-type]
+    stores = [(place(p), new[n]) for p, n in kernel.stores]
+    return replace(kernel, dims=(1,), stores=stores, reductions=reductions)  # type: ignore[arg-type]
+
+
+def _nest(body: Body, dims: tuple[int, ...], indices: list[str]) -> None:
+    e = body.e
+    if len(dims) > 1:
+        with e.loop(0, dims[0]) as i:
+            _nest(body, dims[1:], [*indices, i])
+        return
+    body.enter_row(indices)
+    body.prepare()
+    last = len(body.kernel.dims) - 1
+    inner = [r for r in body.kernel.reductions if last in r.reduced]
+    if inner:
+        _reduce_row(body, dims[0], inner)
+        return
+    for lanes, begin, end in strips(dims[0]):
+        with e.wide(lanes), e.loop(begin, end, lanes) as i:
+            body.point(i)
+
+
+def _reduce_row(body: Body, n: int, inner: list[Reduction]) -> None:
+    """The innermost loop where it is reduced: accumulators stay in registers."""
+    e = body.e
+    results: list[list[Reg]] = [[] for _ in inner]
+    for lanes, begin, end in strips(n):
+        with e.wide(lanes):
+            starts = []
+            for r in inner:
+                kind = kind_of(r.node.dtype)
+                starts.append((e.const(identity(r.kind, r.node.dtype), kind), e.type(kind)))
+            with e.loop(begin, end, lanes, starts) as (i, state):
+                env = body.evaluate(i)
+                for place, node in body.kernel.stores:
+                    body.store(place, env[node], i)
+                for r in body.kernel.reductions:
+                    if r in inner:
+                        now = state.now[inner.index(r)]
+                        state.next.append(combine(e, r.kind, now, env[r.node]))
+                    else:
+                        body.accumulate(r, env[r.node], i)
+            for found, reg, r in zip(results, state.final, inner, strict=True):
+                found.append(across(e, r.kind, reg))
+    for found, r in zip(results, inner, strict=True):
+        total = found[0]
+        for more in found[1:]:
+            total = combine(e, r.kind, total, more)
+        body.accumulate(r, total, "0")

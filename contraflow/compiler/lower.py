@@ -1,0 +1,89 @@
+"""The passes of a graph, in order, up to what the scheduler takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from contraflow.compiler.pointwise import POINTWISE
+from contraflow.compiler.rewrite import expand, fold, merge, traced
+from contraflow.compiler.schedule import LEAVES, NATIVE
+from contraflow.compiler.views import VIEWS
+from contraflow.graph.ir import Graph, Value, operands
+from contraflow.graph.rewrite import drop_dead
+from contraflow.graph.verify import verify
+from contraflow.ops.arith import div_op, ge, lt
+from contraflow.ops.logic import logical_or
+from contraflow.ops.reduce import any as any_of
+from contraflow.ops.reduce import count, reduce_sum
+from contraflow.ops.view import expand as expand_to
+
+__all__ = ["index_guard", "lower"]
+
+
+def _mean(x: Any, dims: Any, keepdim: bool) -> Any:
+    return div_op(reduce_sum(x, dims=dims, keepdim=keepdim), float(count(x.shape, dims)))
+
+
+def _whole_mean(x: Any, kernel: Any, padding: Any, divisor: Any, **_: Any) -> Any:
+    """A mean whose one window is the whole image is a reduction."""
+    n = len(kernel)
+    if tuple(x.shape[-n:]) != tuple(kernel) or max(padding) or isinstance(divisor, int):
+        return NotImplemented
+    return _mean(x, tuple(range(x.ndim - n, x.ndim)), True)
+
+
+def _whole_spread(g: Any, size: Any, kernel: Any, padding: Any, divisor: Any, **_: Any) -> Any:
+    if tuple(size) != tuple(kernel) or max(padding) or isinstance(divisor, int):
+        return NotImplemented
+    return expand_to(div_op(g, float(prod(size))), shape=(*g.shape[: -len(size)], *size))
+
+
+# Ops that are native only as a composition, beyond those whose records have a definition.
+OPENED: dict[str, Callable[..., Any]] = {
+    "mean": _mean, "avg_pool": _whole_mean, "avg_pool_spread": _whole_spread,
+}  # fmt: skip
+
+
+def lower(graph: Graph) -> Graph:
+    """Open fused ops, compute constants, merge equal equations, drop what nobody needs."""
+    graph = verify(expand(graph, NATIVE, OPENED))
+    graph = verify(fold(graph))
+    return verify(drop_dead(merge(graph)))
+
+
+def index_guard(graph: Graph) -> tuple[Graph, list[tuple[Value, int]]] | None:
+    """A graph of one bool: whether an index that the step will use is out of range.
+
+    It covers the indices that follow from the inputs without heavy work: labels, above all. It
+    runs before the step, so that a wrong label changes nothing.
+    """
+    cheap = {*POINTWISE, *VIEWS, *LEAVES}
+    easy: set[Value] = {*graph.inputs, *graph.constants}
+    found: list[tuple[Value, int]] = []
+    for e in graph.equations:
+        if e.op.name in cheap and all(v in easy for v in e.values):
+            easy.update(e.outputs)
+        if e.op.name in ("gather", "index_select") and operands(e)[0].ndim:
+            x, index = operands(e)
+            size = x.shape[e.attrs["dim"]]
+            if index in easy and (index, size) not in found and index not in graph.constants:
+                found.append((index, size))
+    if not found:
+        return None
+
+    def wrong(*indices: Any) -> Any:
+        result: Any = None
+        for index, (_, size) in zip(indices, found, strict=True):
+            bad = any_of(logical_or(lt(index, 0), ge(index, size)))
+            result = bad if result is None else logical_or(result, bad)
+        return result
+
+    indices = [index for index, _ in found]
+    equations, constants, (alarm,) = traced(wrong, indices)
+    watch = Graph(
+        f"{graph.name} guard", graph.inputs, [*graph.equations, *equations], [alarm], (),
+        {**graph.constants, **constants},
+    )  # fmt: skip
+    return lower(drop_dead(watch)), found
