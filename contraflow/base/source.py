@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from types import FrameType, ModuleType
 
-__all__ = ["name_in_caller", "user_frame", "user_line"]
+__all__ = ["Place", "line_at", "name_in_caller", "user_frame", "user_line", "user_place"]
+
+Place = tuple[str, int]  # a file and a line in it
 
 # os.path, because pathlib alone would be a tenth of the import of contraflow
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
@@ -25,12 +27,22 @@ def user_frame() -> FrameType | None:
     return frame
 
 
+def user_place() -> Place | None:
+    """Where the user called into contraflow: cheap, to be shown by ``line_at`` if need be."""
+    frame = user_frame()
+    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
 def user_line() -> str | None:
     """``file.py:41: the code on that line``, where the user called into contraflow."""
-    frame = user_frame()
-    if frame is None:
+    return line_at(user_place())
+
+
+def line_at(place: Place | None) -> str | None:
+    """``file.py:41: the code on that line``."""
+    if place is None:
         return None
-    path, line = frame.f_code.co_filename, frame.f_lineno
+    path, line = place
     code = linecache.getline(path, line).strip()
     where = f"{os.path.basename(path)}:{line}"
     return f"{where}: {code}" if code else where

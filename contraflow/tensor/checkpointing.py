@@ -41,7 +41,7 @@ class CheckpointNode(tape.Node):
                 raise GradError(
                     lesson(
                         "an input of a checkpoint was overwritten in place after it was used",
-                        [("input", describe(t))],
+                        [("input", describe(t)), *tape.written_at(t._version)],
                         "x.clone() before writing",
                     )
                 )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
-from contraflow.base.errors import ArgumentError, GradError, lesson
+from contraflow.base.errors import ArgumentError, DTypeError, GradError, ShapeError, lesson
 from contraflow.base.modes import current
 from contraflow.tensor import tape
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.tensor import Tensor, describe, make
 
-__all__ = ["Context", "Function", "detect_anomaly", "node_over", "set_detect_anomaly"]
+__all__ = [
+    "Context", "Function", "detect_anomaly", "node_over", "once_differentiable",
+    "set_detect_anomaly",
+]  # fmt: skip
 
 
 class Context:
@@ -27,6 +31,14 @@ class Context:
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors for backward; writing to them afterwards is an error there."""
+        for t in tensors:
+            if t is not None and not isinstance(t, Tensor):
+                raise DTypeError(
+                    lesson(
+                        f"save_for_backward keeps tensors, received {type(t).__name__} {t!r:.40}",
+                        fix="ctx.scale = scale, for what is no tensor",
+                    )
+                )
         self._saved = tensors
         self._versions = tuple(tape._version(t) for t in tensors)
 
@@ -40,7 +52,7 @@ class Context:
                 raise GradError(
                     lesson(
                         "a tensor kept by save_for_backward was overwritten in place",
-                        [("tensor", describe(t))],
+                        [("tensor", describe(t)), *tape.written_at(t._version)],
                         "x.clone() before writing",
                     )
                 )
@@ -62,11 +74,13 @@ class Context:
 class FunctionNode(tape.Node):
     """The tape's record of a custom Function: backward is the user's."""
 
-    __slots__ = ("context", "function", "title")
+    __slots__ = ("context", "function", "places", "title", "width")
 
     context: Context
     function: Callable[..., Any]
     title: str
+    places: list[int]  # of the tensors among the results of forward
+    width: int  # how many results forward gave
 
     def name(self) -> str:
         return f"{self.title}Backward"
@@ -80,7 +94,10 @@ class FunctionNode(tape.Node):
                 tape.zeros(tape._aval(form)) if g is None else g
                 for g, form in zip(gs, self.outputs, strict=True)
             ]
-        grads = self.function(self.context, *gs)
+        given: list[Any] = [None] * self.width
+        for place, g in zip(self.places, gs, strict=True):
+            given[place] = g
+        grads = self.function(self.context, *given)
         grads = tuple(grads) if isinstance(grads, tuple | list) else (grads,)
         extra = grads[len(self.edges) :]
         if len(grads) < len(self.edges) or any(g is not None for g in extra):
@@ -91,7 +108,30 @@ class FunctionNode(tape.Node):
                     fix="return one gradient (or None) for each argument of forward",
                 )
             )
+        for i, (g, edge, form) in enumerate(zip(grads, self.edges, self.forms, strict=False)):
+            if g is not None and edge is not None:
+                self.check(i, g, form)
         return grads[: len(self.edges)]
+
+    def check(self, i: int, g: Any, form: Any) -> None:
+        """A gradient must be a tensor of the shape of its input (or one that broadcasts to it)."""
+        if not isinstance(g, Tensor):
+            raise DTypeError(
+                lesson(
+                    f"{self.title}.backward returned {type(g).__name__} {g!r:.40} as the gradient "
+                    f"of input {i} of forward",
+                    fix="return a tensor, or None for an input that needs no gradient",
+                )
+            )
+        if tuple(g.shape) != form[0] and g.numel() != 1:
+            raise ShapeError(
+                lesson(
+                    f"{self.title}.backward returned a gradient of shape {list(g.shape)} for input "
+                    f"{i} of forward, which has shape {list(form[0])}",
+                    [(f"input {i}", tape._aval(form)), ("gradient", g.aval)],
+                    "a gradient has the shape of what it is the gradient of",
+                )
+            )
 
 
 def form_of(value: Any) -> Any:
@@ -135,7 +175,7 @@ class Function:
     forward: Callable[..., Any]
     backward: Callable[..., Any]
 
-    def __init__(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise ArgumentError(
             lesson(
                 f"{type(self).__name__} is not called or made; it is applied",
@@ -146,6 +186,14 @@ class Function:
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run ``forward`` unrecorded, and record ``backward`` as its gradient."""
+        for method in ("forward", "backward"):
+            if not hasattr(cls, method):
+                raise GradError(
+                    lesson(
+                        f"{cls.__name__} has no {method}",
+                        fix=f"@staticmethod def {method}(ctx, ...): ...",
+                    )
+                )
         context = Context()
         context.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         tracked = current().grad and any(context.needs_input_grad)
@@ -161,10 +209,17 @@ class Function:
         handles = tuple(cls._handle(o, args, context) for o in outputs)
         node = FunctionNode.__new__(FunctionNode)
         node.context, node.function, node.title = context, cls.backward, cls.__name__
-        recorded = [h for h in handles if isinstance(h, Tensor)]
-        if len(recorded) != len(handles):
-            raise GradError(lesson(f"{cls.__name__}.forward must return tensors"))
-        node_over(node, args, recorded)
+        node.places = [i for i, h in enumerate(handles) if isinstance(h, Tensor)]
+        node.width = len(handles)
+        if not node.places:
+            raise GradError(
+                lesson(
+                    f"{cls.__name__}.forward must return a tensor (or several)",
+                    [("returned", f"{result!r:.60}")],
+                    "return cf.tensor(...)",
+                )
+            )
+        node_over(node, args, [handles[i] for i in node.places])
         for output, handle in zip(outputs, handles, strict=True):
             if any(output is fixed for fixed in context._fixed):
                 handle._node, handle._requires_grad = None, False
@@ -176,6 +231,62 @@ class Function:
         if any(output is a for a in args) and not any(output is d for d in context._dirty):
             return make(output._value)
         return output
+
+
+class OnceNode(tape.Node):
+    """Stands after a backward that cannot be differentiated: gradients do not pass."""
+
+    __slots__ = ("title",)
+
+    title: str
+
+    def name(self) -> str:
+        return "OnceDifferentiable"
+
+    def apply(self, gs: list[Any]) -> Sequence[Any]:
+        raise GradError(
+            lesson(
+                f"{self.title} is marked once_differentiable: its gradient has no gradient",
+                fix="write backward in tensors and take @once_differentiable off",
+            )
+        )
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``backward`` that may use NumPy: it runs unrecorded, and to differentiate it is an error.
+
+    >>> import contraflow as cf
+    >>> class Exp(cf.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x.exp()
+    ...
+    ...     @staticmethod
+    ...     @cf.autograd.function.once_differentiable
+    ...     def backward(ctx, g):
+    ...         (x,) = ctx.saved_tensors
+    ...         return g * x.exp()
+    >>> x = cf.tensor(0.0, requires_grad=True)
+    >>> cf.autograd.grad(Exp.apply(x), x)
+    (tensor(1.),)
+    """
+
+    @wraps(backward)
+    def run(context: Any, *gs: Any) -> Any:
+        with no_grad():
+            result = backward(context, *gs)
+        sources = [t for t in (*gs, *(context._saved or ())) if isinstance(t, Tensor)]
+        if not (current().grad and any(t.requires_grad for t in sources)):
+            return result
+        grads = result if isinstance(result, tuple | list) else (result,)
+        fixed = [make(g._value) if isinstance(g, Tensor) else g for g in grads]
+        node = OnceNode.__new__(OnceNode)
+        node.title = backward.__qualname__
+        node_over(node, sources, [g for g in fixed if isinstance(g, Tensor)])
+        return tuple(fixed)
+
+    return run
 
 
 class set_detect_anomaly:

@@ -7,6 +7,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, TypeVar
 
+from contraflow.base.errors import DTypeError, lesson
 from contraflow.base.modes import current
 
 __all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
@@ -86,7 +87,14 @@ class set_grad_enabled(_GradMode):
 
     def __init__(self, mode: bool) -> None:
         super().__init__()
-        self._mode = bool(mode)
+        if not isinstance(mode, bool):
+            raise DTypeError(
+                lesson(
+                    f"set_grad_enabled takes a bool, received {mode!r:.40}",
+                    fix="cf.set_grad_enabled(True)",
+                )
+            )
+        self._mode = mode
         self._outer = current().grad
         current().grad = self._mode
 

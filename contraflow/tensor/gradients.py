@@ -143,6 +143,13 @@ def register_hook(self: Tensor, hook: Callable[[Any], Any]) -> RemovableHandle:
                 "x.requires_grad_()",
             )
         )
+    if not callable(hook):
+        raise DTypeError(
+            lesson(
+                f"a hook is a function of the gradient, not {type(hook).__name__}",
+                fix="x.register_hook(lambda g: g * 2)",
+            )
+        )
     hooks = _hooks_of(self)
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook

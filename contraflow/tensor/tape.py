@@ -15,7 +15,7 @@ import numpy as np
 from contraflow.base.dtypes import from_numpy_dtype
 from contraflow.base.errors import DTypeError, GradError, ShapeError, lesson
 from contraflow.base.modes import current
-from contraflow.base.source import user_line
+from contraflow.base.source import Place, line_at, user_line
 from contraflow.ops.accumulate import add_grads, sum_to
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
@@ -44,14 +44,16 @@ def install(make: Any, set_grad: Any, write: Any) -> None:
 class Version:
     """When a piece of memory was last written; a tensor and its views share it."""
 
-    __slots__ = ("n",)
+    __slots__ = ("n", "place")
 
     def __init__(self) -> None:
         self.n = 0
+        self.place: Place | None = None
 
-    def touch(self) -> None:
-        """The memory is written now."""
+    def touch(self, place: Place | None = None) -> None:
+        """The memory is written now, by the user's code at ``place``."""
         self.n = next(_clock)
+        self.place = place
 
 
 class Node:
@@ -116,12 +118,12 @@ class OpNode(Node):
         for i in self.plan.keep:
             version = getattr(args[i], "_version", None)  # a Python number has none
             if version is not None and version.n > seq:
-                raise self.overwritten(f"operand {self.operand(i)}", args[i])
+                raise self.overwritten(f"operand {self.operand(i)}", args[i], version)
         y = self.y
         if y is not None:
             for version in self.y_versions:
                 if version.n > seq:
-                    raise self.overwritten("its result", None)
+                    raise self.overwritten("its result", None, version)
             y = tuple(self.output(value, i) for i, value in enumerate(y))
             y = y if self.op.outputs > 1 else y[0]
         return args, y
@@ -129,8 +131,9 @@ class OpNode(Node):
     def operand(self, i: int) -> str:
         return f"{self.op.operands[0]}[{i}]" if self.op.variadic else self.op.operands[i]
 
-    def overwritten(self, what: str, t: Any) -> GradError:
+    def overwritten(self, what: str, t: Any, version: Version) -> GradError:
         rows = [] if t is None else [(what, t)]
+        rows += written_at(version)
         if self.line is not None:
             rows.append(("computed at", self.line))
         return GradError(
@@ -174,6 +177,12 @@ class OpNode(Node):
     def y_aval(self) -> Any:
         avals = tuple(map(_aval, self.outputs))
         return avals[0] if self.op.outputs == 1 else avals
+
+
+def written_at(version: Version | None) -> list[tuple[str, Any]]:
+    """The line of the user's code that wrote last, as a row of a message."""
+    line = None if version is None else line_at(version.place)
+    return [] if line is None else [("written at", line)]
 
 
 def _version(t: Any) -> int:
@@ -475,6 +484,7 @@ def backward(
     targets = None
     if inputs is not None:
         targets = [inputs] if isinstance(inputs, Operand) else list(inputs)
+        check_inputs(targets)
     walk = Walk(retain, create_graph, targets)
     done = _run(walk, roots, gradients)
     if targets is not None:
@@ -487,6 +497,23 @@ def backward(
             accumulate(leaf, g, given, create_graph)
     finally:
         modes.grad = before
+
+
+def check_inputs(targets: list[Any]) -> None:
+    """The ``inputs`` of backward: tensors that require a gradient, at least one."""
+    fix = "loss.backward(inputs=[w])"
+    if not targets:
+        raise GradError(lesson("backward(inputs=...) names no tensor", fix=fix))
+    for i, t in enumerate(targets):
+        if not isinstance(t, Operand):
+            raise DTypeError(
+                lesson(f"backward: inputs[{i}] must be a tensor, not {type(t).__name__}", fix=fix)
+            )
+        if not t.requires_grad:  # type: ignore[attr-defined]  # an operand is a tensor here
+            raise GradError(
+                lesson(f"backward: inputs[{i}] does not require a gradient",
+                       [(f"inputs[{i}]", t)], "w.requires_grad_()")
+            )  # fmt: skip
 
 
 def accumulate(leaf: Any, g: Any, given: set[int], create_graph: bool) -> None:

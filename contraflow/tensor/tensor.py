@@ -26,6 +26,7 @@ from contraflow.base.errors import (
 )  # fmt: skip
 from contraflow.base.modes import Modes, current
 from contraflow.base.shapes import broadcast
+from contraflow.base.source import user_place
 from contraflow.ops.cast import convert
 from contraflow.ops.record import Aval, Op, bind, set_eager
 from contraflow.ops.view import alias, expand, view_put
@@ -218,7 +219,7 @@ class Tensor(Declared):
             write(self.detach(), new.detach())
             return
         self._value = new._value
-        version_of(self).touch()
+        version_of(self).touch(user_place())
 
     # ---- looking at the value --------------------------------------------------------------
 
@@ -663,7 +664,7 @@ def write(t: Tensor, new: Any) -> Tensor:
     else:
         store(t, new._value)
     version = version_of(t)
-    version.touch()
+    version.touch(user_place())
     t._seen = version.n
     if tracked:
         t._node, t._index, t._requires_grad = new._node, new._index, new._requires_grad

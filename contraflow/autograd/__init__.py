@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contraflow.autograd import function
 from contraflow.tensor.custom import Function, detect_anomaly, set_detect_anomaly
 from contraflow.tensor.grad_mode import (
     enable_grad,
@@ -19,6 +20,7 @@ __all__ = [
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "function",
     "grad",
     "gradcheck",
     "gradgradcheck",
