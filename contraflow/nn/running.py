@@ -10,7 +10,7 @@ from typing import Any
 
 from contraflow.base.errors import ArgumentError, ShapeError, lesson
 from contraflow.ops.cast import convert
-from contraflow.ops.normalize import batch_norm_eval, batch_norm_train
+from contraflow.ops.normalize import as_vectors, batch_norm_eval, batch_norm_train, like
 from contraflow.ops.reduce import mean
 from contraflow.ops.view import reshape_to
 from contraflow.tensor.grad_mode import no_grad
@@ -19,8 +19,9 @@ from contraflow.tensor.tensor import write
 __all__ = ["batch_norm", "instance_norm"]
 
 
-def check_channels(what: str, input: Any, **vectors: Any) -> None:
-    """Every statistic and weight has one number for each channel."""
+def check_channels(what: str, input: Any, **vectors: Any) -> Any:
+    """Every statistic and weight has one number for each channel; the input, ready for them."""
+    wide = as_vectors(what, input, vectors)
     if input.ndim < 2:
         raise ShapeError(
             lesson(f"{what} takes [N, C, ...]: the input has no channels", [("input", input)],
@@ -34,6 +35,7 @@ def check_channels(what: str, input: Any, **vectors: Any) -> None:
                        [("input", input), (name, vector)],
                        f"num_features={input.shape[1]}")
             )  # fmt: skip
+    return wide
 
 
 def follow(running: Any, batch: Any, momentum: Any) -> None:
@@ -66,13 +68,14 @@ def batch_norm(
         ArgumentError: in training, with one value for each channel: its variance says nothing.
         ShapeError: if the number of channels differs.
     """
-    check_channels("batch_norm", input, running_mean=running_mean, running_var=running_var,
-                   weight=weight, bias=bias)  # fmt: skip
+    wide = check_channels("batch_norm", input, running_mean=running_mean, running_var=running_var,
+                          weight=weight, bias=bias)  # fmt: skip
     if not training:
         if running_mean is None or running_var is None:
             raise ArgumentError(lesson("batch_norm: evaluation needs running_mean and running_var",
                                        fix="training=True"))  # fmt: skip
-        return batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
+        y = batch_norm_eval(wide, running_mean, running_var, weight, bias, eps)
+        return like(y, input)
     count = prod(input.shape) // max(input.shape[1], 1)
     if count == 1:
         raise ArgumentError(
@@ -80,13 +83,13 @@ def batch_norm(
                    [("input", input)],
                    "a larger batch (drop_last=True in the DataLoader), or model.eval()")
         )  # fmt: skip
-    y, batch_mean, batch_var = batch_norm_train(input, weight, bias, eps)
+    y, batch_mean, batch_var = batch_norm_train(wide, weight, bias, eps)
     with no_grad():
-        if running_mean is not None:
+        if running_mean is not None and count:
             follow(running_mean, batch_mean, momentum)
-        if running_var is not None:
-            follow(running_var, batch_var * (count / max(count - 1, 1)), momentum)
-    return y
+        if running_var is not None and count:
+            follow(running_var, batch_var * (count / (count - 1)), momentum)
+    return like(y, input)
 
 
 def instance_norm(
@@ -100,8 +103,8 @@ def instance_norm(
     tensor([[[-1.0000,  1.0000],
              [-1.0000,  1.0000]]])
     """
-    check_channels("instance_norm", input, running_mean=running_mean, running_var=running_var,
-                   weight=weight, bias=bias)  # fmt: skip
+    wide = check_channels("instance_norm", input, running_mean=running_mean,
+                          running_var=running_var, weight=weight, bias=bias)  # fmt: skip
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     n, c, *size = input.shape
@@ -111,16 +114,16 @@ def instance_norm(
             lesson("instance_norm: needs more than one place for each channel", [("input", input)],
                    "nn.LayerNorm, or a larger image at this layer")
         )  # fmt: skip
-    rows = reshape_to(input, shape=(1, n * c, *size))
+    rows = reshape_to(wide, shape=(1, n * c, *size))
     y, means, variances = batch_norm_train(rows, None, None, eps)
     y = reshape_to(y, shape=tuple(input.shape))
     with no_grad():
-        if running_mean is not None:
+        if running_mean is not None and n:
             follow(running_mean, mean(reshape_to(means, shape=(n, c)), 0), momentum)
-        if running_var is not None:
+        if running_var is not None and n:
             unbiased = reshape_to(variances * (count / max(count - 1, 1)), shape=(n, c))
             follow(running_var, mean(unbiased, 0), momentum)
     column = (1, c, *(1,) * len(size))
     if weight is not None:
         y = y * reshape_to(weight, shape=column)
-    return y if bias is None else y + reshape_to(bias, shape=column)
+    return like(y if bias is None else y + reshape_to(bias, shape=column), input)

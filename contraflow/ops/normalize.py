@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from contraflow.base.errors import ArgumentError, ShapeError, lesson
+from contraflow.base.dtypes import float16, float32
+from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
 from contraflow.base.shapes import read_shape
 from contraflow.ops.arith import mul, pow, rsqrt
+from contraflow.ops.cast import convert
 from contraflow.ops.checks import check_floating
 from contraflow.ops.creation import full
 from contraflow.ops.join import pad_op
@@ -20,6 +22,30 @@ from contraflow.ops.pool_records import avg_pool
 from contraflow.ops.view import reshape_to
 
 __all__ = ["group_norm", "layer_norm", "local_response_norm", "rms_norm"]
+
+
+def as_vectors(what: str, x: Any, vectors: dict[str, Any]) -> Any:
+    """x, after checking that statistics and weights have its dtype; half precision may meet single
+    ones, and is computed in single then."""
+    check_floating(what, input=x)
+    given = {name: v for name, v in vectors.items() if v is not None}
+    wrong = next((name for name, v in given.items() if v.dtype is not x.dtype), None)
+    if wrong is None:
+        return x
+    if x.dtype is float16 and all(v.dtype is float32 for v in given.values()):
+        return convert(x, dtype=float32)
+    raise DTypeError(
+        lesson(
+            f"{what}: the input is {x.dtype.name}, {wrong} is {given[wrong].dtype.name}",
+            [("input", x), *given.items()],
+            f"x.to(cf.{given[wrong].dtype.name}), or layer.to(cf.{x.dtype.name})",
+        )
+    )
+
+
+def like(y: Any, x: Any) -> Any:
+    """y in the dtype of x."""
+    return y if y.dtype is x.dtype else convert(y, dtype=x.dtype)
 
 
 def batch_norm_train(
@@ -46,7 +72,7 @@ def over_rows(
     what: str, x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float, centred: bool
 ) -> Any:
     """Standardise over the last dimensions, after checking that the shapes fit."""
-    check_floating(what, input=x)
+    wide = as_vectors(what, x, {"weight": weight, "bias": bias})
     several = isinstance(normalized_shape, Iterable)
     size = read_shape((normalized_shape,) if several else ((normalized_shape,),))
     shape, lead = tuple(x.shape), x.ndim - len(size)
@@ -66,18 +92,18 @@ def over_rows(
             )  # fmt: skip
     rows, width = prod(shape[:lead]), prod(size)
     if weight is None and bias is None:
-        as_channels = reshape_to(x, shape=(1, rows, width))
+        as_channels = reshape_to(wide, shape=(1, rows, width))
         y, _, _ = batch_norm_train(as_channels, None, None, eps, centred)
         return reshape_to(y, shape=shape)
     vectors = [
-        full(shape=(width,), value=value, dtype=x.dtype)
+        full(shape=(width,), value=value, dtype=wide.dtype)
         if v is None
         else reshape_to(v, shape=(width,))
         for v, value in ((weight, 1), (bias, 0))
     ]
-    flat = reshape_to(x, shape=(rows, width))
+    flat = reshape_to(wide, shape=(rows, width))
     y, _, _ = layer_norm_rows(flat, *vectors, eps=float(eps), centred=centred)
-    return reshape_to(y, shape=shape)
+    return like(reshape_to(y, shape=shape), x)
 
 
 def layer_norm(
@@ -115,6 +141,8 @@ def rms_norm(
     """
     check_floating("rms_norm", input=input)
     eps = float(np.finfo(input.dtype.np).eps) if eps is None else eps
+    if weight is not None:  # PyTorch's rms_norm, unlike its layer_norm, takes any
+        weight = like(weight, input)
     return over_rows("rms_norm", input, normalized_shape, weight, None, eps, centred=False)
 
 
@@ -134,7 +162,7 @@ def group_norm(
         ShapeError: if the groups do not divide the channels, or weights do not fit.
         ArgumentError: if a group has one value only: its variance says nothing.
     """
-    check_floating("group_norm", input=input)
+    wide = as_vectors("group_norm", input, {"weight": weight, "bias": bias})
     if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
         raise ShapeError(
             lesson(
@@ -156,10 +184,10 @@ def group_norm(
             lesson("group_norm: a group of one value has no variance", [("input", input)],
                    "fewer groups, or larger images")
         )  # fmt: skip
-    y, _, _ = batch_norm_train(reshape_to(input, shape=rows), None, None, eps)
+    y, _, _ = batch_norm_train(reshape_to(wide, shape=rows), None, None, eps)
     y = reshape_to(y, shape=tuple(input.shape))
     y = y if weight is None else y * column(weight, input)
-    return y if bias is None else y + column(bias, input)
+    return like(y if bias is None else y + column(bias, input), input)
 
 
 def local_response_norm(

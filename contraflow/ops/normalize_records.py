@@ -21,7 +21,7 @@ from contraflow.base.shapes import Shape
 from contraflow.ops.arith import rsqrt, square
 from contraflow.ops.creation import full
 from contraflow.ops.record import Aval, Op, Sample, op
-from contraflow.ops.reduce import reduce_mean, reduce_sum, total
+from contraflow.ops.reduce import reduce_sum, total
 from contraflow.ops.rules import rand
 from contraflow.ops.view import reshape_to
 
@@ -44,6 +44,11 @@ def channel_sum(x: Any) -> Any:
     """The sum over everything but the channels."""
     n, c, *size = x.shape
     return reduce_sum(reshape_to(x, shape=(n, c, prod(size))), dims=(0, 2), keepdim=False)
+
+
+def count(shape: Shape) -> int:
+    """How many values a channel has; 1 for none, so that nothing is divided by 0."""
+    return max(prod(shape) // max(shape[1], 1), 1)
 
 
 def others(x: Any) -> Shape:
@@ -167,7 +172,7 @@ def _batch_norm(
     x: Array, weight: Array, bias: Array, eps: float, centred: bool
 ) -> tuple[Array, Array, Array]:
     rows = _rows(x)
-    n = rows.dtype.type(x.size // max(x.shape[1], 1))
+    n = rows.dtype.type(count(x.shape))
     weight, bias = (v.astype(rows.dtype, copy=False) for v in (weight, bias))
     if centred:
         mean = _sum(rows) / n
@@ -184,13 +189,13 @@ def _batch_norm(
 
 
 def _batch_norm_in_ops(x: Any, weight: Any, bias: Any, eps: float, centred: bool) -> Any:
-    dims = others(x)
+    dims, n = others(x), float(count(tuple(x.shape)))
     if centred:
-        mean = reduce_mean(x, dims=dims, keepdim=False)
+        mean = reduce_sum(x, dims=dims, keepdim=False) * (1.0 / n)
     else:
         mean = full(shape=(x.shape[1],), value=0, dtype=x.dtype)
     centre = x - column(mean, x)
-    var = reduce_mean(square(centre), dims=dims, keepdim=False)
+    var = reduce_sum(square(centre), dims=dims, keepdim=False) * (1.0 / n)
     y = centre * column(weight * rsqrt(var + eps), x) + column(bias, x)
     return y, mean, var
 
@@ -210,7 +215,7 @@ def _standard_grad(
     (var + eps), and what arrives at the mean and the variance themselves.
     """
     g_y, g_mean, g_var = g
-    n = float(max(prod(x.shape) // max(x.shape[1], 1), 1))
+    n = float(count(tuple(x.shape)))
     scale = rsqrt(var + eps)
     dot = channel_dot(g_y, x, mean) * scale
     scaled = scale if weight is None else scale * weight
@@ -238,6 +243,7 @@ def _norm_samples(rng: np.random.Generator) -> list[Sample]:
         Sample(rand(rng, 2, 2, 2, 2), rand(rng, 2), np.zeros(2), **plain),
         Sample(rand(rng, 1, 3, 5), rand(rng, 3), rand(rng, 3), eps=1e-3, centred=False),
         Sample(rand(rng, 4, 2), rand(rng, 2), rand(rng, 2), eps=1e-3, centred=False),
+        Sample(np.zeros((0, 2, 3)), rand(rng, 2), rand(rng, 2), **plain),
         Sample(rand(rng, 3, 2, 4), rand(rng, 3), rand(rng, 3), **plain, error=ShapeError),
     ]
 

@@ -153,12 +153,39 @@ def test_instance_norm_as_a_function():
         compare(run(F, cf.tensor), run(TF, torch.tensor), [numbers((2, 3, 4))])
 
 
-def test_no_batch():
-    """An empty batch gives an empty result; PyTorch's statistics of nothing are NaN too."""
+@pytest.mark.parametrize("name", ["BatchNorm2d", "InstanceNorm2d"])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_no_batch(name, mode):
+    """An empty batch gives an empty result and leaves the statistics alone."""
     x = np.zeros((0, 3, 4, 4))
-    ours, theirs = twins("BatchNorm2d", (3,), {})
-    ours.eval(), theirs.eval()
-    close(ours(cf.tensor(x)), theirs(torch.tensor(x)), TIGHT)
+    ours, theirs = twins(name, (3,), {"track_running_stats": True})
+    getattr(ours, mode)(), getattr(theirs, mode)()
+    if (name, mode) != ("InstanceNorm2d", "train"):  # PyTorch's become NaN there
+        compare(ours, theirs, [x], second=False)
+        for key, value in ours.state_dict().items():
+            np.testing.assert_array_equal(array(value), array(theirs.state_dict()[key]))
+    before = array(ours.running_var)
+    assert tuple(ours(cf.tensor(x)).shape) == x.shape
+    np.testing.assert_array_equal(array(ours.running_var), before)
+
+
+HALF = [
+    ("layer_norm", ((4,),), (4,)), ("rms_norm", ((4,),), (4,)), ("group_norm", (2,), (4,)),
+    ("batch_norm", (None, None), (4,)),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # PyTorch's, of rms_norm
+@pytest.mark.parametrize(("name", "args", "shape"), HALF)
+@pytest.mark.parametrize("weights", ["float16", "float32"])
+def test_half_precision_is_computed_in_single(name, args, shape, weights):
+    x, w = (numbers((3, 4)) * 3).astype(np.float16), numbers(shape).astype(weights)
+    training = {"training": True} if name == "batch_norm" else {}
+    ours = getattr(F, name)(cf.tensor(x), *args, weight=cf.tensor(w), **training)
+    theirs = getattr(TF, name)(torch.tensor(x), *args, weight=torch.tensor(w), **training)
+    assert ours.dtype is cf.float16
+    assert theirs.dtype is torch.float16
+    np.testing.assert_allclose(array(ours), array(theirs), rtol=2e-3, atol=1e-3)
 
 
 def test_old_states_without_a_count_of_batches():
@@ -186,6 +213,11 @@ WRONG = [
     (lambda m, t: m.RMSNorm(3)(t.ones(4, 2)), "last dimensions"),
     (lambda m, t: m.LocalResponseNorm(2)(t.ones(4, 2)), "at least 3 dimensions"),
     (lambda m, t: m.functional.batch_norm(t.ones(4, 2), None, None), "needs running_mean"),
+    (lambda m, t: m.BatchNorm1d(3)(t.ones(4, 3).double()), "the input is float64, running_mean"),
+    (lambda m, t: m.LayerNorm(3)(t.ones(4, 3).double()), "the input is float64, weight is float32"),
+    (lambda m, t: m.GroupNorm(3, 3).double()(t.ones(4, 3)), "weight is float64"),
+    (lambda m, t: m.BatchNorm1d(3)(t.ones(4, 3).long()), "floating"),
+    (lambda m, t: m.RMSNorm(3)(t.ones(4, 3).long()), "floating"),
     (lambda m, t: m.functional.group_norm(t.ones(1, 1), 1), "no variance"),
 ]  # fmt: skip
 
