@@ -12,7 +12,7 @@ import numpy as np
 from contraflow.base.errors import ArgumentError, lesson
 from contraflow.data.dataset import TensorDataset
 from contraflow.data.readers import read_arrays
-from contraflow.data.stream import permutation, stream
+from contraflow.data.stream import stream
 from contraflow.data.transforms import Normalize
 from contraflow.tensor.rng import Generator
 from contraflow.tensor.tensor import make
@@ -125,7 +125,7 @@ class Bundle(TensorDataset):
     def train_test_split(
         self, test: float = 0.2, seed: int = 0, standardize: bool = False
     ) -> tuple[TensorDataset, TensorDataset]:
-        """Two ``TensorDataset``s, with the same share of each class in both.
+        """Two ``TensorDataset`` parts, with the same share of each class in both.
 
         Args:
             test: the part that is held out, in (0, 1).
@@ -160,8 +160,7 @@ def stratified(targets: Any, test: float, seed: int) -> Any:
     draw = stream(Generator().manual_seed(seed))
     chosen = []
     for label in np.unique(targets):
-        rows = np.flatnonzero(targets == label)
-        rows = rows[permutation(draw, len(rows))]
+        rows = draw.permutation(np.flatnonzero(targets == label))
         chosen.append(rows[: round(test * len(rows))])
     return np.sort(np.concatenate(chosen))
 

@@ -56,10 +56,10 @@ class DataLoader:
         collate_fn: makes a batch from a list of samples.
         drop_last: leave out a last batch that is not full.
         generator: draws the order; None is the generator that ``cf.manual_seed`` seeds.
-        num_workers, prefetch_factor, persistent_workers, timeout, worker_init_fn,
-        multiprocessing_context: accepted, checked and kept, so that PyTorch code runs. Batches
-            are made in the training process and thread all the same: no process is started, and
-            ``worker_init_fn`` is not called.
+        num_workers: as ``prefetch_factor``, ``persistent_workers``, ``timeout``,
+            ``worker_init_fn`` and ``multiprocessing_context``: accepted, checked and kept, so that
+            PyTorch code runs. Batches are made in the training process and thread all the same:
+            no process is started, and ``worker_init_fn`` is not called.
         pin_memory, pin_memory_device, in_order: accepted; there is no other memory to pin for.
 
     Raises:
@@ -195,8 +195,10 @@ class DataLoader:
 
     def _taken(self, arrays: list[Any], indices: Any) -> list[Any]:
         """One batch at the indices of a batch sampler."""
-        order = check_order(np.asarray(indices), self.dataset)
-        rows = self.dataset.rows(order)
+        order = np.asarray(indices)
+        if order.dtype.kind not in "iu":
+            return self.collate_fn(self._fetch(list(indices)))
+        rows = self.dataset.rows(check_order(order, self.dataset))
         return [make(a.take(rows, axis=0)) for a in arrays]
 
     def _gathered(
