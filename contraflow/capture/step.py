@@ -80,12 +80,12 @@ class CapturedStep:
             given: the tensors of the call.
             held: the tensors behind the externals (``actual``), None for a gradient that is gone.
         """
-        if any(t is None for t in held):
-            return False
+        for t in self.without_grad:
+            if self.passed(t, given)._grad is not None:
+                return False
         return (
             list(map(_training, self.modules)) == self.training
-            and list(map(_tracked, held)) == self.tracked
-            and all(self.passed(t, given)._grad is None for t in self.without_grad)
+            and [None if t is None else t._requires_grad for t in held] == self.tracked
         )
 
     def _read(self, given: list[Any]) -> list[Any]:
@@ -128,7 +128,7 @@ class CapturedStep:
         return [t._value for t in (*given, *held)] + scalars
 
 
-_training, _tracked = attrgetter("training"), attrgetter("_requires_grad")
+_training = attrgetter("training")
 
 
 def check_like(t: Any, known: Any, requires_grad: bool, required: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import count
@@ -13,6 +14,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from contraflow.base.modes import current
+from contraflow.compiler.cache import key_of, load, store
 from contraflow.compiler.convolution import (
     convolution,
     scratch_of,
@@ -41,14 +43,15 @@ ALIGN = 64
 # ---- memory ------------------------------------------------------------------------------------
 
 
-def plan(program: Program, scratch: dict[int, Buffer]) -> int:
+def plan(program: Program, scratch: dict[int, Buffer | None]) -> int:
     """Give each arena buffer its place, so that two never overlap while both are alive; bytes."""
     life: dict[Buffer, list[int]] = {}
     for number, kernel in enumerate(program.kernels):
         places = (*kernel.writes(), *kernel.reads(), *kernel.gulps())
         buffers = [p.buffer for p in places]
-        if number in scratch:
-            buffers.append(scratch[number])
+        own = scratch[number]
+        if own is not None:
+            buffers.append(own)
         for buffer in buffers:
             if buffer.kind == "arena":
                 life.setdefault(buffer, [number, number])[1] = number
@@ -75,18 +78,23 @@ def plan(program: Program, scratch: dict[int, Buffer]) -> int:
 # ---- text --------------------------------------------------------------------------------------
 
 
-def write_kernel(kernel: Kernel) -> tuple[Text, Buffer | None]:
-    """The function of a kernel, and the scratch memory that it needs."""
+def scratch_for(kernel: Kernel) -> Buffer | None:
+    """The scratch memory that a kernel needs for itself."""
     if isinstance(kernel.anchor, Contraction):
-        panel = panel_of(kernel)
-        return product(kernel, panel), panel
+        return panel_of(kernel)
     if isinstance(kernel.anchor, Convolution):
-        if kernel.anchor.of_weight:
-            scratch = weight_scratch_of(kernel)
-            return weight_gradient(kernel, scratch), scratch
-        scratch = scratch_of(kernel)
-        return convolution(kernel, scratch), scratch
-    return (uniform(kernel) if isinstance(kernel.anchor, Draw) else loops(kernel)), None
+        return (weight_scratch_of if kernel.anchor.of_weight else scratch_of)(kernel)
+    return None
+
+
+def write_kernel(kernel: Kernel, scratch: Buffer | None) -> Text:
+    """The function of a kernel."""
+    if scratch is None:
+        return uniform(kernel) if isinstance(kernel.anchor, Draw) else loops(kernel)
+    if isinstance(kernel.anchor, Contraction):
+        return product(kernel, scratch)
+    assert isinstance(kernel.anchor, Convolution)
+    return (weight_gradient if kernel.anchor.of_weight else convolution)(kernel, scratch)
 
 
 class Module:
@@ -141,16 +149,26 @@ class Module:
 
 
 @cache
-def machine() -> Any:
-    """The target: this very CPU."""
+def target() -> tuple[str, str, str]:
+    """This CPU as LLVM knows it: name, features, and LLVM's version.
+
+    ``CONTRAFLOW_CPU`` names another one, such as ``x86-64``, to see what its code would do.
+    """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=2,
-        jit=True,
-    )
+    version = ".".join(map(str, llvm.llvm_version_info))
+    chosen = os.environ.get("CONTRAFLOW_CPU")
+    if chosen:
+        return chosen, "", version
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), version
+
+
+@cache
+def machine() -> Any:
+    """The generator of code for this CPU."""
+    cpu, features, _ = target()
+    triple = llvm.Target.from_default_triple()
+    return triple.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
 
 
 @cache
@@ -174,66 +192,80 @@ _libraries = count()
 
 
 class Native:
-    """A compiled program with its memory: point the buffers at arrays, then call."""
+    """A compiled program with its memory: point the buffers at arrays, then call.
 
-    def __init__(self, program: Program, apart: bool = False) -> None:
+    Args:
+        program: the kernels in order.
+        name: a text that says the same for programs with the same kernels: their graph.
+        apart: a call for each kernel, so that each can be timed.
+    """
+
+    def __init__(self, program: Program, name: str, apart: bool = False) -> None:
         self.program, self.apart = program, apart
         external = [*program.inputs, *program.constants, *program.outputs]
         self.slots = {buffer: 1 + k for k, buffer in enumerate(external)}
-        written = {
-            number: write_kernel(kernel)
-            for number, kernel in enumerate(program.kernels)
-            if not isinstance(kernel.anchor, Opaque)
-        }
-        scratch = {n: panel for n, (_, panel) in written.items() if panel is not None}
-        self.arena = np.zeros(plan(program, scratch) + ALIGN, np.uint8)
+        self.scratch = {n: scratch_for(kernel) for n, kernel in enumerate(program.kernels)}
+        self.arena = np.zeros(plan(program, self.scratch) + ALIGN, np.uint8)
         self.table = (ctypes.c_void_p * (1 + len(self.slots)))()
         self.start = -self.arena.ctypes.data % ALIGN
         self.table[0] = self.arena.ctypes.data + self.start
         self.arrays: dict[Buffer, Any] = {}
         for buffer, array in program.constants.items():
             self.point(buffer, array)
-        module = Module(self.slots)
-        self.parts = list(self.segments(module, {n: text for n, (text, _) in written.items()}))
-        self.text = module.text()
-        self.link([name for name in self.parts if isinstance(name, str)])
+        self.parts = list(self.divide())
+        self.calls = self.link(self.code(key_of(name, str(apart), *target())))
 
-    def segments(self, module: Module, texts: dict[int, Text]) -> Iterator[str | Opaque]:
-        """The names of native drivers, and the opaque ops between them, in order."""
-        run: list[Text] = []
-        number = 0
-        for k, kernel in enumerate([*self.program.kernels, None]):
-            anchor = None if kernel is None else kernel.anchor
-            native = kernel is not None and not isinstance(anchor, Opaque)
-            if native:
-                run.append(texts[k])
-                if not self.apart:
-                    continue
-            if run:
-                name = f"part{number}"
-                module.driver(name, run)
-                yield name
-                run, number = [], number + 1
-            if isinstance(anchor, Opaque):
-                yield anchor
-
-    def link(self, names: list[str]) -> None:
-        """Machine code for the module; each driver becomes a function to call."""
-        calls: list[Callable[[], None]] = []
-        if names:
-            builder = llvm.JITLibraryBuilder().add_object_img(compiled(self.text))
-            builder.add_current_process()
-            for name in names:
-                builder.export_symbol(name)
-            self.library = builder.link(jit(), f"step{next(_libraries)}")
-            kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-            address = ctypes.addressof(self.table)
-        for part in self.parts:
-            if isinstance(part, str):
-                calls.append(partial(kind(self.library[part]), address))
+    def divide(self) -> Iterator[list[int] | Opaque]:
+        """Runs of native kernels, and the opaque ops between them."""
+        run: list[int] = []
+        for number, kernel in enumerate(self.program.kernels):
+            if isinstance(kernel.anchor, Opaque):
+                if run:
+                    yield run
+                yield kernel.anchor
+                run = []
+            elif self.apart:
+                yield [number]
             else:
-                calls.append(partial(self.run_opaque, part))
-        self.calls = calls
+                run.append(number)
+        if run:
+            yield run
+
+    def text(self) -> str:
+        """The LLVM text of all kernels, and a driver ``part0``, ``part1`` ... for each run."""
+        module = Module(self.slots)
+        for k, part in enumerate(self.parts):
+            if isinstance(part, list):
+                kernels = self.program.kernels
+                texts = [write_kernel(kernels[n], self.scratch[n]) for n in part]
+                module.driver(f"part{k}", texts)
+        return module.text()
+
+    def code(self, key: str) -> bytes:
+        """The machine code, from the disk if it was compiled before."""
+        self.cached = True
+        found = load(key)
+        if found is None:
+            self.cached = False
+            found = compiled(self.text())
+            store(key, found)
+        return found
+
+    def link(self, code: bytes) -> list[Callable[[], None]]:
+        """Put the code into memory; each part becomes a function to call."""
+        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+        for k, part in enumerate(self.parts):
+            if isinstance(part, list):
+                builder.export_symbol(f"part{k}")
+        self.library = builder.link(jit(), f"step{next(_libraries)}")
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        address = ctypes.addressof(self.table)
+        return [
+            partial(kind(self.library[f"part{k}"]), address)
+            if isinstance(part, list)
+            else partial(self.run_opaque, part)
+            for k, part in enumerate(self.parts)
+        ]
 
     def point(self, buffer: Buffer, array: Any) -> None:
         """Say which array a buffer is; it must be contiguous."""

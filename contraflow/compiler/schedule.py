@@ -8,6 +8,8 @@ optimiser's update), and a reduction joins the kernel that computes what it redu
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -77,12 +79,13 @@ class Scheduler:
         self.graph = graph
         self.program = Program(graph)
         self.kernels = self.program.kernels
+        self.alike: defaultdict[Shape, list[int]] = defaultdict(list)  # kernels by index space
         self.places: dict[Value, Place] = {}  # where a value lies
         self.made: dict[Value, tuple[int, Node]] = {}  # the kernel that computes it, and how
         self.born: dict[Buffer, int] = {}  # the kernel after which a buffer holds its data
         self.leaves: dict[Value, Equation] = {}  # full and iota: computed where they are used
         self.numbers: dict[Value, Any] = {}  # constants of one element
-        self.loads: dict[tuple[int, Any], Node] = {}
+        self.loads: dict[tuple[int, Place], Node] = {}
         self.floating: dict[Value, Equation] = {}  # of loads alone: computed where it is used
         self.copies: dict[tuple[int, Value], Node] = {}
         self.tests: dict[Value, Equation] = {}  # comparisons: cheaper to repeat than to keep
@@ -119,6 +122,7 @@ class Scheduler:
     def open(self, dims: Shape, anchor: Any = None) -> int:
         """A new kernel at the end."""
         self.kernels.append(Kernel(dims, anchor))
+        self.alike[dims].append(len(self.kernels) - 1)
         return len(self.kernels) - 1
 
     # ---- pointwise -----------------------------------------------------------------------------
@@ -141,10 +145,11 @@ class Scheduler:
                 producers.add(self.made[v][0])
             else:
                 earliest = max(earliest, self.ready(v))
-        for number in range(earliest, len(self.kernels)):
+        alike = self.alike[dims]
+        for number in alike[bisect_left(alike, earliest) :]:
             kernel = self.kernels[number]
             joined = kernel.product is not None and number in producers
-            if kernel.dims == dims and (kernel.anchor is None or joined):
+            if kernel.anchor is None or joined:
                 return number
         return self.open(dims)
 
@@ -348,7 +353,7 @@ class Scheduler:
             self.born[buffer] = number
             outputs.append(self.places[out])
         anchor = Opaque(e.op, e.attrs, inputs, outputs)
-        self.kernels.append(Kernel(e.outputs[0].shape, anchor, ops=[e.op.name]))
+        self.kernels[self.open(e.outputs[0].shape, anchor)].ops.append(e.op.name)
 
     # ---- views ---------------------------------------------------------------------------------
 
@@ -439,10 +444,11 @@ class Scheduler:
                 self.land(new)
         sources = {self.places[new].buffer for _, new in graph.writes if new not in self.made}
         late: list[tuple[Value, Place]] = []
+        readers = self.readers()
         for target, new in graph.writes:
             place = self.places[target]
             safe = new in self.made and place.buffer not in sources
-            if safe and self.in_place(place, self.made[new][0]):
+            if safe and self.in_place(place, self.made[new][0], readers.get(place.buffer, [])):
                 self.store_into(new, place)
             else:
                 late.append((new, place))
@@ -457,19 +463,28 @@ class Scheduler:
             self.kernels[number].stores.append((target_place, node))
             self.kernels[number].ops.append("copy")
 
-    def in_place(self, place: Place, number: int) -> bool:
+    def readers(self) -> dict[Buffer, list[tuple[int, Place | None]]]:
+        """Which kernels load from each buffer, and how; None: in an order of their own."""
+        found: dict[Buffer, list[tuple[int, Place | None]]] = {}
+        for number, kernel in enumerate(self.kernels):
+            for place in kernel.gulps():
+                found.setdefault(place.buffer, []).append((number, None))
+            for place in kernel.reads():
+                found.setdefault(place.buffer, []).append((number, place))
+        for number, place in self.loads:  # also for values that nothing has asked for yet
+            found.setdefault(place.buffer, []).append((number, place))
+        return found
+
+    @staticmethod
+    def in_place(place: Place, number: int, readers: list[tuple[int, Place | None]]) -> bool:
         """Whether kernel ``number`` may write a place: nobody reads the old value later, and it
         reads each element only where it writes it."""
-        for later, kernel in enumerate(self.kernels):
-            if later < number:
-                continue
-            for read in kernel.gulps():
-                if read.buffer is place.buffer:
-                    return False
-            for read in kernel.reads():
-                same = read.strides == place.strides and read.offset == place.offset
-                if read.buffer is place.buffer and (later > number or not same):
-                    return False
+        for reader, read in readers:
+            same = (
+                read is not None and read.strides == place.strides and read.offset == place.offset
+            )
+            if reader > number or (reader == number and not same):
+                return False
         return True
 
 

@@ -21,6 +21,7 @@ from contraflow.compiler.loops import Buffer
 from contraflow.compiler.lower import index_guard, lower
 from contraflow.compiler.native import Native
 from contraflow.compiler.schedule import schedule
+from contraflow.graph.text import to_text
 from contraflow.tensor.tape import version_of
 from contraflow.tensor.tensor import Tensor, make, set_grad
 
@@ -83,7 +84,7 @@ class Compiled:
         if current().interpreter is not None:  # inside another captured step: part of it
             return self.function(*args, **kwargs)
         given: list[Tensor] = []
-        key = signature((args, kwargs), given)
+        key = signature(args, kwargs, given)
         for version in self.versions.get(key, ()):
             held = version.held(given)
             if version.captured.holds(given, held):
@@ -117,24 +118,28 @@ class Compiled:
         return "\n\n".join(report(v.captured.graph, v.native) for v in versions)
 
 
-def signature(tree: Any, tensors: list[Tensor]) -> Any:
+def signature(args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Tensor]) -> Any:
     """What decides which version serves a call; collects the tensors among the arguments."""
     parts: list[Any] = []
 
-    def leaf(value: Any) -> Any:
+    def leaf(value: Any) -> None:
         if isinstance(value, Tensor):
-            tensors.append(value)
+            given.append(value)
             array = value._value
             parts.append((array.shape, array.dtype.char, value._requires_grad))
-        elif isinstance(value, bool | int | float | str | None):
+        elif value is None or isinstance(value, bool | int | float | str):
             parts.append((type(value), value))
         else:
             parts.append(id(value))
-        return None
 
-    shape = map_tree(leaf, tree)
+    shape = None
+    if kwargs or not all(isinstance(a, Tensor) for a in args):
+        shape = repr(map_tree(leaf, (args, kwargs)))
+    else:
+        for a in args:
+            leaf(a)
     modes = current()
-    return repr(shape), tuple(parts), modes.grad, modes.inference, default_dtype().name
+    return shape, *parts, modes.grad, modes.inference, default_dtype().name
 
 
 class Version:
@@ -147,12 +152,21 @@ class Version:
     def __init__(self, captured: CapturedStep) -> None:
         self.captured = captured
         graph = lower(captured.graph)
-        self.native = Native(schedule(graph))
+        self.native = Native(schedule(graph), to_text(graph))
         self.guard = index_guard(graph)
-        self.watcher = None if self.guard is None else Native(schedule(self.guard[0]))
+        self.watcher = None
+        if self.guard is not None:
+            self.watcher = Native(schedule(self.guard[0]), to_text(self.guard[0]))
         self.alarm = np.zeros((), bool)
         if self.watcher is not None:
             self.watcher.point(self.watcher.program.outputs[0], self.alarm)
+        self.watched: dict[Buffer, Buffer] = {}  # what the guard reads as well
+        if self.watcher is not None:
+            pairs = zip(
+                self.native.program.inputs, self.watcher.program.inputs, graph.inputs, strict=True
+            )
+            read = {v for e in self.guard[0].equations for v in e.values}  # type: ignore[index]
+            self.watched = {ours: theirs for ours, theirs, value in pairs if value in read}
         inputs, first = self.native.program.inputs, len(captured.arguments)
         last = first + len(captured.externals)
         self.arguments, self.buffers = inputs[:first], inputs[first:last]
@@ -162,9 +176,10 @@ class Version:
         targets = {target for target, _ in captured.graph.writes}
         written = [value in targets for value in captured.graph.inputs]
         self.writes_argument, self.writes = written[:first], written[first:last]
-        self.fixed = None
+        self.fixed: list[Tensor] | None = None  # no external is a gradient: always the same ones
         if all(e.owner is None for e in captured.externals):
             self.fixed = [e.tensor for e in captured.externals]
+        self.versions: list[Any] = []
         self.pointed: list[Any] = []
         grads = {position: tensor for tensor, position in captured.grads if position is not None}
         self.outputs = [
@@ -190,6 +205,7 @@ class Version:
             return []
         back = []
         self.pointed = values
+        self.versions = [version_of(t) for t, w in zip(held, self.writes, strict=True) if w]
         for t, buffer, written, external in zip(
             held, self.buffers, self.writes, self.captured.externals, strict=True
         ):
@@ -214,17 +230,16 @@ class Version:
 
     def point(self, buffer: Buffer, array: Array) -> None:
         self.native.point(buffer, array)
-        if self.watcher is not None:
-            position = self.native.program.inputs.index(buffer)
-            self.watcher.point(self.watcher.program.inputs[position], array)
+        if buffer in self.watched:
+            self.watcher.point(self.watched[buffer], array)  # type: ignore[union-attr]
 
-    def read_arguments(
-        self, given: list[Tensor], versions: list[Any]
-    ) -> list[tuple[Tensor, Array]]:
+    def read_arguments(self, given: list[Tensor]) -> list[tuple[Tensor, Array]]:
         back = []
         for t, buffer, written in zip(given, self.arguments, self.writes_argument, strict=True):
-            check_own(t)
-            if t._version is not None and t._version in versions:  # shows memory that is written
+            if t._node is not None:
+                check_own(t)
+            # an argument that shows memory which the step writes is read as it is now
+            if t._version is not None and t._version in self.versions:
                 self.point(buffer, np.array(t._value, order="C"))
                 continue
             copy = self.point_at(t, buffer, written)
@@ -235,27 +250,23 @@ class Version:
     # ---- the call ------------------------------------------------------------------------------
 
     def run(self, given: list[Tensor], held: list[Tensor]) -> Any:
-        versions = [version_of(t) for t, w in zip(held, self.writes, strict=True) if w]
-        back = self.read_externals(held) + self.read_arguments(given, versions)
+        back = self.read_externals(held) + self.read_arguments(given)
         for k, read in enumerate(self.captured.scalars):
             self.scalars[k] = read()
         if self.watcher is not None:
             self.watcher()
             if self.alarm:
                 raise self.out_of_range()
-        owners = [
-            None if o.owner is None else self.captured.passed(o.owner, given) for o in self.outputs
-        ]
+        passed = self.captured.passed
+        owners = [None if o.owner is None else passed(o.owner, given) for o in self.outputs]
         for output, owner in zip(self.outputs, owners, strict=True):
             output.prepare(self.native, owner)
         self.native()
         for t, copy in back:
             np.copyto(t._value, copy)
-        versions += [version_of(t) for t, w in zip(given, self.writes_argument, strict=True) if w]
-        for version in versions:
-            version.touch()
+        self.stamp(given)
         for tensor in self.forgotten:
-            set_grad(self.captured.passed(tensor, given), None)
+            set_grad(passed(tensor, given), None)
         for output, owner in zip(self.outputs, owners, strict=True):
             if owner is not None:
                 owner._grad = output.tensor
@@ -266,6 +277,18 @@ class Version:
             lambda leaf: self.outputs[leaf.position].take() if isinstance(leaf, Hole) else leaf,
             tree,
         )
+
+    def stamp(self, given: list[Tensor]) -> None:
+        """Everything that was written was written now."""
+        versions = self.versions
+        if True in self.writes_argument:
+            mine = zip(given, self.writes_argument, strict=True)
+            versions = versions + [version_of(t) for t, written in mine if written]
+        if versions:
+            versions[0].touch()
+            now = versions[0].n
+            for version in versions:
+                version.n = now
 
     def out_of_range(self) -> IndexOutOfRange:
         assert self.guard is not None

@@ -150,7 +150,7 @@ def to_maxima(
 
 def at_least(s: Scheduler, number: int, dims: Shape) -> int:
     """A kernel over ``dims`` without an anchor, at ``number`` or later."""
-    for found in range(number, len(s.kernels)):
-        if s.kernels[found].dims == dims and s.kernels[found].anchor is None:
+    for found in s.alike[dims]:
+        if found >= number and s.kernels[found].anchor is None:
             return found
     return s.open(dims)
