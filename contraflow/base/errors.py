@@ -21,6 +21,7 @@ __all__ = [
     "CaptureError",
     "ContraflowError",
     "DTypeError",
+    "EmptyError",
     "FileError",
     "GradError",
     "IndexOutOfRange",
@@ -63,6 +64,10 @@ class GradError(ContraflowError):
 
 class NonFiniteError(ContraflowError, ArithmeticError):
     """A loss that became NaN or infinite while training."""
+
+
+class EmptyError(ShapeError, IndexOutOfRange):
+    """A maximum or a median of no elements; PyTorch's users catch an ``IndexError`` here."""
 
 
 class LinAlgError(ContraflowError, ArithmeticError, ValueError):

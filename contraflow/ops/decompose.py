@@ -281,9 +281,10 @@ def cholesky_solve(input: Any, L: Any, upper: bool = False) -> Any:
 def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """The X that makes |A X - B| smallest; of several, the one with the smallest norm.
 
-    Returns ``(solution, residuals, rank, singular_values)``. ``residuals`` are the sums of squares
-    for each column of B, empty unless m > n; ``driver`` is taken for PyTorch's sake, the result is
-    that of "gelsd", and only then ``singular_values`` are filled in.
+    Returns ``(solution, residuals, rank, singular_values)``. The solution does not depend on
+    ``driver``; as in PyTorch it says what else is filled in: the residuals (sums of squares for
+    each column of B, if m > n) for all but "gelsy", the default; the singular values for "gelsd"
+    and "gelss".
 
     Shapes: A ``[..., m, n]``, B ``[..., m, k]``, solution ``[..., n, k]``.
 
@@ -307,7 +308,7 @@ def lstsq(A: Any, B: Any, rcond: float | None = None, *, driver: str | None = No
     solution = matmul(pinv(A, rtol=rcond), B)
     gaps = matmul(A, solution) - B
     none = slice_dims(reshape_to(alias(A), shape=(A.numel(),)), bounds=((0, 0, 1),))
-    residuals = sum_of(gaps * gaps, -2) if m > n else none
+    residuals = sum_of(gaps * gaps, -2) if m > n and driver not in (None, "gelsy") else none
     singular = svdvals(A) if driver in ("gelsd", "gelss") else none
     rank = matrix_rank(A, rtol=rcond)
     return _LstSq(solution, residuals, rank, singular)

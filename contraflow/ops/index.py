@@ -15,7 +15,7 @@ import numpy as np
 from contraflow.base.dtypes import int64
 from contraflow.base.errors import ArgumentError, DTypeError, IndexOutOfRange, ShapeError, lesson
 from contraflow.base.shapes import Shape, broadcast, read_dim
-from contraflow.ops.arith import eq, where
+from contraflow.ops.arith import eq, lt, where, where_op
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
 from contraflow.ops.record import Aval, Op, Sample, op
@@ -621,6 +621,10 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     >>> cf.index_fill(cf.zeros(3), 0, cf.tensor([1]), 7)
     tensor([0., 7., 0.])
     """
+    if (
+        getattr(index, "dtype", None) is int64 and input.ndim
+    ):  # here negative ones count from the end
+        index = where_op(lt(index, 0), index + input.shape[read_dim(dim, input.ndim)], index)
     return _write_slabs(index_copy_op, "index_fill", input, dim, index, scalar_like(input, value))
 
 

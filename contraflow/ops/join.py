@@ -271,18 +271,29 @@ def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[An
 
 
 def hsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
-    """Cut along dimension 1 (a vector: along 0)."""
-    return tensor_split(input, indices_or_sections, 0 if input.ndim == 1 else 1)
+    """Cut along dimension 1 (a vector: along 0), into equal parts or at indices."""
+    return split_evenly("hsplit", input, indices_or_sections, 0 if input.ndim == 1 else 1, 1)
 
 
 def vsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
-    """Cut along dimension 0."""
-    return tensor_split(input, indices_or_sections, 0)
+    """Cut along dimension 0, into equal parts or at indices."""
+    return split_evenly("vsplit", input, indices_or_sections, 0, 2)
 
 
 def dsplit(input: Any, indices_or_sections: Any) -> tuple[Any, ...]:
-    """Cut along dimension 2."""
-    return tensor_split(input, indices_or_sections, 2)
+    """Cut along dimension 2, into equal parts or at indices."""
+    return split_evenly("dsplit", input, indices_or_sections, 2, 3)
+
+
+def split_evenly(what: str, input: Any, parts: Any, dim: int, least: int) -> tuple[Any, ...]:
+    """``tensor_split`` where a number of parts must divide the size."""
+    if input.ndim < least:
+        rule = f"{what} needs at least {least} dimensions, the tensor has {input.ndim}"
+        raise ShapeError(lesson(rule, [("input", input)], "cf.tensor_split(x, parts, dim)"))
+    if isinstance(parts, int) and (parts <= 0 or input.shape[dim] % parts):
+        rule = f"{what}: dimension {dim} of size {input.shape[dim]} has no {parts} equal parts"
+        raise ShapeError(lesson(rule, [("input", input)], "cf.tensor_split(x, parts, dim)"))
+    return tensor_split(input, parts, dim)
 
 
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:

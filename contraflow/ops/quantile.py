@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.dtypes import int64
-from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
+from contraflow.base.errors import ArgumentError, DTypeError, EmptyError, ShapeError, lesson
 from contraflow.base.shapes import read_dim
 from contraflow.ops.arith import eq, maximum, ne, where_op
 from contraflow.ops.blend import lerp
@@ -42,7 +42,7 @@ def _median_place(x: Array, dim: int, keepdim: bool, skip: bool) -> Array:
 
 def _median_shape(x: Aval, dim: int, keepdim: bool, skip: bool) -> Aval:
     if not x.shape[dim]:
-        raise ShapeError(
+        raise EmptyError(
             lesson(
                 "the median of no elements does not exist",
                 [("input", x)],
@@ -67,6 +67,8 @@ median_index = op(
 def _median(x: Array, skip: bool) -> Any:
     flat = x.reshape(-1)
     if not flat.size:
+        if x.dtype.kind == "b":
+            return np.asarray(True)
         return np.asarray(np.nan if x.dtype.kind == "f" else np.iinfo(x.dtype).min, x.dtype)
     return flat[_median_place(flat, 0, False, skip)]
 

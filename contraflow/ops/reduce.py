@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.dtypes import DType, bool_, int64, uint8
-from contraflow.base.errors import DTypeError, ShapeError, lesson
+from contraflow.base.errors import DTypeError, EmptyError, ShapeError, lesson
 from contraflow.base.shapes import Shape, read_dims
 from contraflow.ops.arith import eq, ne, where_op
 from contraflow.ops.cast import convert
@@ -173,7 +173,7 @@ reduce_prod = op(
 def nonempty(x: Aval, dims: Shape, keepdim: bool, dtype: DType | None = None) -> Aval:
     """The shape rule of reductions that need at least one element."""
     if 0 in [x.shape[d] for d in dims]:
-        raise ShapeError(
+        raise EmptyError(
             lesson(
                 "the maximum or minimum over no elements does not exist",
                 [("input", x)],
@@ -340,7 +340,10 @@ def amin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _true(record: Any, x: Any, dim: Any, keepdim: bool) -> Any:
-    truth = record(x, dims=read_over(record.name, x, dim), keepdim=keepdim)
+    dims = read_over(record.name, x, dim)
+    if isinstance(dim, tuple | list) and not dim:
+        dims = ()  # here, other than in sums, no dimension means none
+    truth = record(x, dims=dims, keepdim=keepdim)
     return convert(truth, dtype=uint8) if x.dtype is uint8 else truth  # as in PyTorch
 
 

@@ -21,12 +21,15 @@ __all__ = ["repeat_interleave"]
 METHODS = ("repeat_interleave",)
 
 
-def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
+def repeat_interleave(
+    input: Any, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Any:
     """Each entry along ``dim`` several times in a row; without ``dim``, of the flat tensor.
 
     Args:
         repeats: how often each entry comes: one integer, or a 1-d integer tensor with a count for
-            each entry.
+            each entry. Left out: ``input`` holds the counts, and each index is repeated.
+        output_size: the size of the result, if it is known; it is not needed here.
 
     >>> import contraflow as cf
     >>> cf.repeat_interleave(cf.tensor([1, 2]), 2)
@@ -40,6 +43,8 @@ def repeat_interleave(input: Any, repeats: Any, dim: int | None = None) -> Any:
         ArgumentError: for a negative count.
         ShapeError: if there is not one count for each entry.
     """
+    if repeats is None:
+        repeats, input = input, iota(size=input.numel(), start=0, step=1, dtype=int64)
     if dim is None:
         input, dim = reshape_to(input, shape=(int(np.prod(input.shape, dtype=int)),)), 0
     dim = read_dim(dim, input.ndim)

@@ -216,7 +216,7 @@ def t(input: Any) -> Any:
 
 def adjoint(input: Any) -> Any:
     """The last two dimensions exchanged (all numbers here are real)."""
-    return transpose(input, -2, -1)
+    return transpose(input, -2, -1) if input.ndim else reshape_to(input, shape=())
 
 
 def movedim(input: Any, source: Any, destination: Any) -> Any:
@@ -282,7 +282,7 @@ def expand_as(x: Any, other: Any) -> Any:
 
 def broadcast_to(input: Any, size: Any) -> Any:
     """``input`` repeated to a shape it broadcasts to, without copying."""
-    return expand(input, read_shape((size,)))
+    return expand(input, size)
 
 
 def broadcast_tensors(*tensors: Any) -> Any:

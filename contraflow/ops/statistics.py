@@ -13,6 +13,7 @@ from contraflow.base.shapes import Shape, read_dims
 from contraflow.ops.arith import abs, eq, ne, pow, sign, sqrt, square, where_op
 from contraflow.ops.cast import convert
 from contraflow.ops.checks import check_tensors
+from contraflow.ops.linalg import svd_op
 from contraflow.ops.record import Aval, Sample, op
 from contraflow.ops.reduce import (
     count,
@@ -28,7 +29,7 @@ from contraflow.ops.reduce import (
 )
 from contraflow.ops.rules import rand
 from contraflow.ops.transcendental import exp, log
-from contraflow.ops.view import reshape_to
+from contraflow.ops.view import permute_dims, reshape_to
 
 __all__ = ["logsumexp", "norm", "std", "std_mean", "var", "var_mean"]
 METHODS = ("logsumexp", "norm", "std", "var")
@@ -335,24 +336,39 @@ def norm(
     """The p-norm of the elements over ``dim`` (None for all): (sum |x|^p)^(1/p).
 
     Args:
-        p: a number, ``inf`` (greatest |x|), ``-inf`` (least), 0 (how many are not 0), or ``"fro"``
-            (the same as 2).
+        p: a number, ``inf`` (greatest |x|), ``-inf`` (least), 0 (how many are not 0), ``"fro"``
+            (the same as 2) or ``"nuc"`` (of a matrix: the sum of its singular values).
 
     Raises:
         DTypeError: for integers and bool.
-        ArgumentError: for another ``p``, such as the matrix norm ``"nuc"``.
+        ArgumentError: for another ``p``.
 
     >>> import contraflow as cf
     >>> cf.norm(cf.tensor([3.0, 4.0]))
     tensor(5.)
     """
     floating("norm", input, "x.float().norm()")
+    if p == "nuc":
+        return nuclear(input if dtype is None else convert(input, dtype=dtype), dim, keepdim)
     if p is None or p == "fro":
         p = 2.0
     if isinstance(p, str | bool):
         raise ArgumentError(
-            lesson(f"norm: unknown p={p!r}", fix="p=2, 1, 0, float('inf') or 'fro'")
+            lesson(f"norm: unknown p={p!r}", fix="p=2, 1, 0, float('inf'), 'fro' or 'nuc'")
         )
     if dtype is not None:
         input = convert(input, dtype=dtype)
     return vector_norm(input, p=float(p), dims=read_dims(dim, input.ndim), keepdim=keepdim)
+
+
+def nuclear(x: Any, dim: Any, keepdim: bool) -> Any:
+    """The sum of the singular values of the matrices that two dimensions hold."""
+    dims = read_dims(dim, x.ndim)
+    if len(dims) != 2:
+        raise ShapeError(
+            lesson("norm: p='nuc' takes two dimensions", [("input", x)], "dim=(-2, -1)")
+        )
+    rest = tuple(d for d in range(x.ndim) if d not in dims)
+    s = svd_op(permute_dims(x, dims=(*rest, *dims)))[1]
+    y = reduce_sum(s, dims=(s.ndim - 1,), keepdim=False)
+    return reshape_to(y, shape=reduced(x, dims, True).shape) if keepdim else y

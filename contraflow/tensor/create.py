@@ -301,5 +301,9 @@ def eye(
 ) -> Any:
     """The n x m matrix with ones on its diagonal."""
     read_device(device)
+    if n < 0 or (m is not None and m < 0):
+        raise ArgumentError(
+            lesson(f"eye: sizes must not be negative, received {n}, {m}", fix="n=3")
+        )
     chosen = default_dtype() if dtype is None else as_dtype(dtype)
     return finish(constant(np.eye(n, m, dtype=chosen.np)), requires_grad)

@@ -109,7 +109,7 @@ class finfo:
         self.bits, self.dtype = numbers.bits, dtype.name
         self.eps, self.max, self.min = (float(n) for n in (numbers.eps, numbers.max, numbers.min))
         self.tiny = self.smallest_normal = float(numbers.tiny)
-        self.resolution = float(numbers.resolution)
+        self.resolution = 10.0**-numbers.precision
 
     def __repr__(self) -> str:
         names = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")

@@ -82,7 +82,7 @@ def unique_consecutive(
     shape = array.shape if dim is None else (array.shape[read_dim(dim, input.ndim)],)
     rows = array.reshape(-1) if dim is None else np.moveaxis(array, read_dim(dim, input.ndim), 0)
     first = np.ones(len(rows), bool)
-    first[1:] = (rows[1:] != rows[:-1]).reshape(max(len(rows) - 1, 0), -1).any(axis=1)
+    first[1:] = (rows[1:] != rows[:-1]).any(axis=tuple(range(1, rows.ndim)))
     starts = np.flatnonzero(first)
     found = rows[starts] if dim is None else np.moveaxis(rows[starts], 0, read_dim(dim, input.ndim))
     inverse = (np.cumsum(first) - 1).reshape(shape)

@@ -24,7 +24,7 @@ BUILTINS = (IndexError, TypeError, ValueError, KeyError, AttributeError)
 NO_KERNEL = (
     "not implemented for", "not supported", "not support", "expected scalar type", "does not support",
     "only supports", "not implemented", "must be either float or double", "to be floating point",
-    "Expected floating point type", "floating point", "unsupported", "must have the same dtype",
+    "Expected floating point type", "floating point", "unsupported", "must have the same dtype", "to have the same dtype",
     "Unsupported", "not yet implemented",
 )  # fmt: skip
 
@@ -101,7 +101,8 @@ def short(value):
 
 def map_tree(function, tree):
     if isinstance(tree, list | tuple):
-        return type(tree)(map_tree(function, item) for item in tree)
+        items = [map_tree(function, item) for item in tree]
+        return items if isinstance(tree, list) else tuple(items)
     if isinstance(tree, dict):
         return {key: map_tree(function, item) for key, item in tree.items()}
     return function(tree)
@@ -139,6 +140,8 @@ def outcome(call):
 
 def same_kind(ours, theirs):
     """Whether our error can be caught by who catches PyTorch's."""
+    if "missing" in str(ours) and isinstance(ours, TypeError) and isinstance(theirs, TypeError):
+        return True  # Python itself: an argument was left out
     if not isinstance(ours, cf.ContraflowError):
         return False
     kinds = [kind for kind in BUILTINS if isinstance(theirs, kind)]

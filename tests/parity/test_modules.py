@@ -212,6 +212,31 @@ def test_spectral_norm(case, spelling, mode):
     steps(getattr(ours, mode)(), getattr(theirs, mode)(), operands)
 
 
+MAPS = [
+    *[(m, True, shape) for m in ("matrix_exp", "cayley", "householder", None) for shape in ((4, 4), (5, 3), (3, 5), (1, 1))],
+    ("householder", False, (4, 4)), ("householder", False, (5, 3)), ("householder", False, (3, 5)),
+    ("matrix_exp", False, (4, 4)), ("cayley", False, (5, 3)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("orthogonal_map", "trivial", "shape"), MAPS)
+def test_orthogonal(orthogonal_map, trivial, shape):
+    options = {"orthogonal_map": orthogonal_map, "use_trivialization": trivial}
+    plain = torch.nn.Linear(shape[1], shape[0], bias=False).double()
+    mine = cf.nn.Linear(shape[1], shape[0], bias=False, dtype=cf.float64)
+    mine.load_state_dict(plain.state_dict())
+    mine = cf.nn.utils.parametrizations.orthogonal(mine, **options)
+    theirs = torch.nn.utils.parametrizations.orthogonal(plain, **options)
+    agree(mine.weight, theirs.weight)
+    ours, theirs = pair(
+        lambda nn: nn.utils.parametrizations.orthogonal(nn.Linear(shape[1], shape[0]), **options)
+    )
+    steps(ours, theirs, [x(6, shape[1])], lr=0.3)
+    w = ours.weight.detach().numpy()
+    product = w @ w.T if shape[0] <= shape[1] else w.T @ w
+    np.testing.assert_allclose(product, np.eye(min(shape)), atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
 def test_removing_leaves_the_present_weight(name):
     ours, theirs = pair(old_spelling(name, linear))

@@ -1,5 +1,5 @@
 """The tables of calls, by family."""
 
-from tests.parity.rows import pointwise
+from tests.parity.rows import algebra, creating, pointwise, reduction, shape
 
-ROWS = [*pointwise.ROWS]
+ROWS = [*pointwise.ROWS, *reduction.ROWS, *shape.ROWS, *algebra.ROWS, *creating.ROWS]
