@@ -167,3 +167,12 @@ def test_the_runner_sees_what_is_wrong(flags):
         run_block(shown, printed.body, page, {}, flags)
     assert stands_in("  b = 2\n", "a = 1\nb = 2\n")
     assert not stands_in("b = 3\n", "a = 1\nb = 2\n")
+
+
+def test_every_op_without_a_docstring_is_on_the_page_of_pointwise_ops():
+    shown = set(
+        re.findall(r"`(\w+)(?:\([\w, ]*\))?`", (DOCS / "reference/pointwise.md").read_text())
+    )
+    bare = {name for name in cf.__all__ if type(getattr(cf, name)).__name__ == "Op"}
+    assert bare <= shown
+    assert {"exp", "maximum"} <= bare
