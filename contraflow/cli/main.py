@@ -16,6 +16,7 @@ from contraflow.cli import show
 from contraflow.cli.app import Commands, console, debug_option
 from contraflow.cli.bar import Heading, ProgressBar
 from contraflow.cli.inspection import describe_file, held_out, open_model
+from contraflow.cli.threads import set_blas_threads
 from contraflow.data.bundled_sets import SETS
 from contraflow.ops.record import OPS
 from contraflow.optim import RULES
@@ -82,11 +83,17 @@ def widths(context: click.Context, parameter: Any, text: str | None) -> tuple[in
     "--validation", type=float, default=0.1, show_default=True,
     help="Part of the rest by which epochs are compared.",
 )  # fmt: skip
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="N",
+    help="Threads of NumPy's matrix products; the last bits depend on it. [1]",
+)  # fmt: skip
 @click.option("--out", type=click.Path(), help="Folder of the run. [runs/DATA]")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @debug_option
 @click.pass_context
-def train_command(context: click.Context, out: str | None, resume: bool, **options: Any) -> None:
+def train_command(
+    context: click.Context, threads: int | None, out: str | None, resume: bool, **options: Any
+) -> None:
     """Train a network on DATA and save it.
 
     DATA is digits, iris, wine, breast_cancer, an .npz file with arrays x and y, or a folder of
@@ -104,6 +111,7 @@ def train_command(context: click.Context, out: str | None, resume: bool, **optio
     if resume and (folder / "settings.json").exists():
         given = [f.name for f in fields(Recipe) if is_given(context, f.name)]
         recipe = resumed(read_recipe(folder), recipe, given)
+    set_blas_threads(threads)
     screen = console()
     earlier = folder / "checkpoints" if not resume and (folder / "checkpoints").is_dir() else None
     progress = ProgressBar(screen) if screen.is_interactive else Progress()

@@ -153,13 +153,13 @@ def complete(recipe: Recipe, source: Source) -> Recipe:
         raise ArgumentError(
             lesson(f"only pictures are augmented; {source.name} is a table", fix="augment=False")
         )
-    usual = {"cnn": (16, 32), "mlp": (128, 64) if source.images else (32,), "linear": ()}
+    usual = {"cnn": (24, 48), "mlp": (128, 64) if source.images else (32,), "linear": ()}
     size = len(source.x)
     filled = {
         "model": model,
         "widths": usual[model],
         "dropout": {"cnn": 0.2, "mlp": 0.2 if source.images else 0.1, "linear": 0.0}[model],
-        "epochs": max(3, min(60 if not source.images else 20, 1_000_000 // max(size, 1))),
+        "epochs": max(3, min(30 if source.images else 60, 300_000 // max(size, 1))),
         "batch_size": 32 if size < 20_000 else 128,
         "augment": source.images,
         "label_smoothing": 0.05 if source.classes and source.images else 0.0,
