@@ -22,7 +22,6 @@ DOORS = (
     "contraflow.data",
     "contraflow.func",
     "contraflow.linalg",
-    "contraflow.linalg",
     "contraflow.nn",
     "contraflow.nn.functional",
     "contraflow.nn.init",
@@ -122,7 +121,14 @@ def test_dir_shows_no_floors_and_nothing_private():
 
 
 @pytest.mark.parametrize(
-    "use", ["cf.data.DataLoader", "cf.utils.checkpoint.checkpoint", "cf.save", "cf.capture.capture"]
+    "use",
+    [
+        "cf.data.DataLoader",
+        "cf.utils.checkpoint.checkpoint",
+        "cf.save",
+        "cf.capture.capture",
+        "cf.train.fit",
+    ],
 )
 def test_what_is_loaded_later_is_there_without_another_import(use):
     assert fresh(f"import contraflow as cf; print(callable({use}))") == "True"
