@@ -1,0 +1,21 @@
+"""What becomes of memory that arrays give back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["keep_freed_memory"]
+
+LIMIT = 30 << 20  # glibc never raises its threshold above 32 MB
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep up to 60 MB of what large arrays free, instead of returning it at once.
+
+    Activations and gradients of a training step are freed and asked for again in every step.
+    Memory from the system comes in pages that fault when first touched; for arrays of 100 kB to
+    some MB that costs more than the arithmetic on them. glibc learns from use: once an array of
+    some size was freed, it serves that size from its own memory. So free one, which nobody
+    touched, before the first step. Where the C library is another one, nothing happens.
+    """
+    np.empty(LIMIT, np.uint8)
