@@ -62,8 +62,8 @@ def method_of(function: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(function, type(neg)):
         op = function
 
-        def method(*args: Any) -> Any:
-            return op(*args)
+        def method(*args: Any, **named: Any) -> Any:
+            return op(*args, **named)
 
         method.__name__ = op.name
         method.__doc__ = f"The op {op.name}, element by element."

@@ -242,6 +242,14 @@ class Tensor(Declared):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ArgumentError(
+                    lesson(
+                        f"a {self.dtype.name} tensor is no {np.dtype(dtype)} array without a copy",
+                        [("tensor", describe(self))],
+                        "numpy.asarray(x, dtype)",
+                    )
+                )
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -296,7 +304,13 @@ class Tensor(Declared):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._node is not None:
-            raise GradError(lesson("only leaves can be deep-copied", fix="x.detach().clone()"))
+            raise GradError(
+                lesson(
+                    "only leaves can be deep-copied; this tensor was computed",
+                    [("tensor", describe(self))],
+                    "x.detach().clone()",
+                )
+            )
         copy: Tensor = make(np.array(look(self, "copy.deepcopy")), type(self))
         copy._requires_grad = self._requires_grad
         if self._grad is not None:
@@ -356,13 +370,7 @@ def as_value(data: Any, dtype: DType | None = None) -> Any:
     else:
         array = _from_sequence(data)
     if array.dtype.kind not in "fiub" or (array.dtype.kind == "u" and array.dtype.itemsize > 1):
-        raise DTypeError(
-            lesson(
-                f"tensor() cannot hold {array.dtype} data",
-                [("received", repr(data)[:60])],
-                "numbers, bools, or arrays of them; convert with array.astype(numpy.float32)",
-            )
-        )
+        raise unreadable(data, array)
     numbers = not isinstance(data, np.ndarray | np.generic | Tensor)
     if dtype is None and numbers and array.dtype.kind == "f":
         array = array.astype(default_dtype().np)
@@ -374,6 +382,37 @@ def as_value(data: Any, dtype: DType | None = None) -> Any:
     return array
 
 
+def unreadable(data: Any, array: Array) -> DTypeError:
+    """The error of data that is no numbers."""
+    kind, fix = f"{array.dtype} data", "array.astype(numpy.float32)"
+    if array.dtype.kind in "US":
+        kind, fix = "text", "a number for each word: [names.index(word) for word in words]"
+    elif array.dtype.kind == "O":
+        kind = "Python objects"
+        fix = "numbers or bools, in lists, tuples or arrays; for a table, df.to_numpy()"
+    return DTypeError(
+        lesson(
+            f"a tensor holds numbers, not {kind}",
+            [("received", f"{type(data).__name__} {data!r:.60}")],
+            fix,
+        )
+    )
+
+
+def uneven(data: Any, where: str = "data") -> tuple[str, str] | None:
+    """Two neighbours of different lengths in nested lists, in words."""
+    sizes = [len(item) if isinstance(item, list | tuple) else None for item in data]
+    for i, size in enumerate(sizes):
+        if size != sizes[0]:
+            words = [
+                "a number" if n is None else f"{n} element{'s' * (n != 1)}"
+                for n in (sizes[0], size)
+            ]
+            return f"{where}[0] has {words[0]}", f"{where}[{i}] has {words[1]}"
+    parts = [uneven(x, f"{where}[{i}]") for i, x in enumerate(data) if isinstance(x, list | tuple)]
+    return next((part for part in parts if part), None)
+
+
 def _from_sequence(data: Any) -> Array:
     def plain(item: Any) -> Any:
         if isinstance(item, Tensor):
@@ -382,9 +421,13 @@ def _from_sequence(data: Any) -> Array:
 
     try:
         array = np.asarray(plain(data))
-    except ValueError as error:
+    except ValueError:
         raise ShapeError(
-            lesson(f"tensor(): nested lists must have equal lengths ({error})")
+            lesson(
+                "tensor(): nested lists must have equal lengths",
+                [("found", words) for words in uneven(plain(data)) or ()],
+                "pad the short ones: row + [0.0] * (longest - len(row))",
+            )
         ) from None
     except OverflowError:
         raise DTypeError(lesson("tensor(): an integer does not fit into int64")) from None

@@ -58,15 +58,16 @@ class Row:
     """One call: ``name(*args, **kwargs)``.
 
     dtypes: those to run with. smooth: gradients are compared (``twice``: second ones too).
-    method, in_place: None: if both libraries have them. loose: multiplies the tolerance.
+    method, in_place: None: if both libraries have them. writes: it changes its first operand.
+    loose: multiplies the tolerance. wrong: PyTorch raises an error.
     """
 
     def __init__(self, name, *args, dtypes=DTYPES, smooth=True, twice=True, method=None,
-                 in_place=None, loose=1.0, wrong=False, note="", **kwargs):  # fmt: skip
+                 in_place=None, loose=1.0, wrong=False, note="", writes=False, **kwargs):  # fmt: skip
         self.name, self.args, self.kwargs = name, args, kwargs
         self.dtypes, self.smooth, self.twice = dtypes, smooth, twice
         self.method, self.in_place, self.loose, self.wrong = method, in_place, loose, wrong
-        self.note = note
+        self.note, self.writes = note, writes
 
     def __repr__(self):
         parts = [*map(short, self.args), *(f"{k}={short(v)}" for k, v in self.kwargs.items())]

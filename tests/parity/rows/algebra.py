@@ -61,7 +61,9 @@ def products():
         yield row(name, D(1), *(D(*s) for s in shapes[1:]), in_place=False)
         yield row(name, D(7), *(D(*s) for s in shapes[1:]))
     for dims in (1, 2, 0, ([1, 2], [1, 0]), ([0], [2]), 5):
-        yield row("tensordot", D(2, 3, 4), D(3, 4, 2) if dims == 2 else D(4, 3, 2), dims, method=False)
+        yield row(
+            "tensordot", D(2, 3, 4), D(3, 4, 2) if dims == 2 else D(4, 3, 2), dims, method=False
+        )
     for formula, shapes in (
         ("ij,jk->ik", ((2, 3), (3, 4))), ("ij->ji", ((2, 3),)), ("ii->i", ((3, 3),)), ("ii", ((3, 3),)), ("i,i->", ((3,), (3,))),
         ("i,j", ((2,), (3,))), ("bij,bjk->bik", ((2, 3, 4), (2, 4, 1))), ("...ij,jk->...ik", ((2, 3, 4), (4, 2))),
@@ -71,7 +73,12 @@ def products():
     ):  # fmt: skip
         yield row("einsum", formula, *(D(*s) for s in shapes), method=False)
     yield row("chain_matmul", D(2, 3), D(3, 4), D(4, 1), method=False)
-    for tensors in ([D(2, 3), D(3, 4), D(4, 1)], [D(3), D(3, 2), D(2)], [D(2, 3), D(3, 2)], [D(2, 3), D(2, 3)]):
+    for tensors in (
+        [D(2, 3), D(3, 4), D(4, 1)],
+        [D(3), D(3, 2), D(2)],
+        [D(2, 3), D(3, 2)],
+        [D(2, 3), D(2, 3)],
+    ):
         yield row("linalg.multi_dot", tensors, dtypes=REAL)
     for n in (0, 1, 2, 3, 5):
         yield row("matrix_power", D(3, 3), n, dtypes=REAL, loose=100, smooth=n > 0)
@@ -93,10 +100,27 @@ def equations():
     one = {"dtypes": ONE, "loose": 100}
     for x in (well(3, 3), well(2, 2, 2), well(1, 1), np.zeros((0, 0)), np.zeros((0, 2, 2))):
         smooth = bool(x.size)
-        for name in ("det", "linalg.det", "slogdet", "linalg.slogdet", "logdet", "inverse", "linalg.inv"):
+        for name in (
+            "det",
+            "linalg.det",
+            "slogdet",
+            "linalg.slogdet",
+            "logdet",
+            "inverse",
+            "linalg.inv",
+        ):
             if smooth or name not in ("slogdet", "logdet", "linalg.slogdet"):
                 yield row(name, x, smooth=smooth, **one)
-    for name in ("det", "logdet", "slogdet", "inverse", "linalg.inv", "linalg.cholesky", "linalg.eigh", "cholesky"):
+    for name in (
+        "det",
+        "logdet",
+        "slogdet",
+        "inverse",
+        "linalg.inv",
+        "linalg.cholesky",
+        "linalg.eigh",
+        "cholesky",
+    ):
         yield row(name, np.ones((2, 3)), wrong=True, **one)
         yield row(name, np.ones(3), wrong=True, **one)
         yield row(name, np.ones((2, 2), np.int64), wrong=True, **one)
@@ -115,11 +139,26 @@ def equations():
     for upper in (True, False):
         for left, b in ((True, D(3, 2)), (False, D(2, 3))):
             for unit in (False, True):
-                yield row("linalg.solve_triangular", well(3, 3), b, upper=upper, left=left, unitriangular=unit, **one)
+                yield row(
+                    "linalg.solve_triangular",
+                    well(3, 3),
+                    b,
+                    upper=upper,
+                    left=left,
+                    unitriangular=unit,
+                    **one,
+                )
         yield row("cholesky", definite(3, 3), upper, **one)
         yield row("linalg.cholesky", definite(2, 3, 3), upper=upper, **one)
         lower = np.linalg.cholesky(definite(3, 3))
-        yield row("cholesky_solve", D(3, 2), lower.T.copy() if upper else lower, upper, smooth=False, **one)
+        yield row(
+            "cholesky_solve",
+            D(3, 2),
+            lower.T.copy() if upper else lower,
+            upper,
+            smooth=False,
+            **one,
+        )
     yield row("linalg.cholesky", np.diag([1.0, -1.0]), wrong=True, **one)
     yield row("linalg.cholesky", np.stack([np.eye(2), -np.eye(2)]), wrong=True, **one)
     for shape in ((3, 2), (2, 3), (3, 3), (2, 4, 2)):
@@ -154,10 +193,23 @@ def equations():
     yield row("linalg.norm", D(2, 3, 3), "fro", dim=(1, 2), **one)
     yield row("linalg.norm", D(2, 3, 3), 2, wrong=True, **one)
     for p in (None, 2, -2, 1, inf, "fro", "nuc"):
-        yield row("linalg.cond", well(3, 3), *(() if p is None else (p,)), twice=False, smooth=p in (None, 2, -2, "nuc"), **one)
+        yield row(
+            "linalg.cond",
+            well(3, 3),
+            *(() if p is None else (p,)),
+            twice=False,
+            smooth=p in (None, 2, -2, "nuc"),
+            **one,
+        )
     yield row("linalg.eigvalsh", definite(3, 3), **one)
     yield row("linalg.eigvalsh", np.eye(3), twice=False, **one)
     yield row("linalg.svdvals", np.eye(3), twice=False, **one)
+    for x in (well(3, 3), well(2, 2, 2)):
+        yield row("matrix_exp", x, **one)
+        yield row("linalg.matrix_exp", x, **one)
+        # Signs of vectors are free, and PyTorch's LAPACK chooses as NumPy's does
+        yield row("linalg.qr", x, **one)
+        yield row("linalg.svd", x, **one)
     for driver in ("gelsy", "gelsd"):
         yield row("linalg.lstsq", D(4, 2), D(4, 3), driver=driver, smooth=False, **one)
         yield row("linalg.lstsq", D(2, 4), D(2, 3), driver=driver, smooth=False, **one)

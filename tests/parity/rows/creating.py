@@ -43,7 +43,20 @@ def rows():
         yield row("tril_indices", *args)
         yield row("triu_indices", *args)
     yield row("tril_indices", 3, 3, dtype="dtype:int32")
-    for data in (1, 2.5, True, [1, 2], [[1.0], [2.0]], [], [[]], [True, 2], [1, 2.5], np.arange(3, dtype=np.int16), [[1], [1, 2]], "text"):
+    for data in (
+        1,
+        2.5,
+        True,
+        [1, 2],
+        [[1.0], [2.0]],
+        [],
+        [[]],
+        [True, 2],
+        [1, 2.5],
+        np.arange(3, dtype=np.int16),
+        [[1], [1, 2]],
+        "text",
+    ):
         yield row("tensor", data, note=str(data))
         if not isinstance(data, str):
             yield row("as_tensor", data, note=str(data))

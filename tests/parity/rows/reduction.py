@@ -67,11 +67,15 @@ def options():
         yield Row("norm", D(3, 4), p, dim=1, dtypes=("float64",), twice=False)
         if p == -1:
             continue  # PyTorch's gradient is 0 beside a 0
-        yield Row("norm", np.array([[0.0, 0.0], [0.0, 3.0]]), p, dim=1, dtypes=("float64",), twice=False)
+        yield Row(
+            "norm", np.array([[0.0, 0.0], [0.0, 3.0]]), p, dim=1, dtypes=("float64",), twice=False
+        )
     yield Row("norm", D(3, 4), "nuc", dtypes=("float64", "float32"), loose=50)
     for name in ("var", "std", "var_mean", "std_mean"):
         for correction in (0, 1, 2):
-            yield Row(name, D(3, 4), dim=1, correction=correction, dtypes=("float64", "float32"), loose=5)
+            yield Row(
+                name, D(3, 4), dim=1, correction=correction, dtypes=("float64", "float32"), loose=5
+            )
         yield Row(name, D(3, 4), dim=(0, 1), keepdim=True, dtypes=("float64",), loose=5)
         for unbiased in (True, False):
             yield Row(name, D(3, 4), unbiased, dtypes=("float64",))
@@ -82,14 +86,28 @@ def options():
     for name in ("max", "min"):
         yield Row(name, D(2, 3), D(3))
         yield Row(name, D(2, 3), D(2, 3, dtype="float32"), dtypes=TWO, smooth=False)
-    yield Row("logsumexp", np.array([[-inf, 1.0], [inf, 0.0], [1000.0, 1000.0]]), 1, dtypes=("float64",), twice=False)
+    yield Row(
+        "logsumexp",
+        np.array([[-inf, 1.0], [inf, 0.0], [1000.0, 1000.0]]),
+        1,
+        dtypes=("float64",),
+        twice=False,
+    )
     yield Row("logsumexp", D(2, 3, 4), (0, 2), keepdim=True, dtypes=("float64",))
     for name in ("quantile", "nanquantile"):
         for q in (0.0, 0.3, 0.5, 1.0):
             yield Row(name, D(3, 4), q, dtypes=("float64", "float32"), twice=False)
             yield Row(name, D(3, 4), q, dim=1, keepdim=True, dtypes=("float64",), twice=False)
         for how in ("linear", "lower", "higher", "midpoint", "nearest"):
-            yield Row(name, D(3, 4), np.array([0.1, 0.5, 0.77]), dim=0, interpolation=how, dtypes=("float64",), twice=False)
+            yield Row(
+                name,
+                D(3, 4),
+                np.array([0.1, 0.5, 0.77]),
+                dim=0,
+                interpolation=how,
+                dtypes=("float64",),
+                twice=False,
+            )
         yield Row(name, NAN, 0.5, dim=1, dtypes=("float64",), twice=False)
         yield Row(name, D(3), 1.5, dtypes=("float64",), wrong=True)
         yield Row(name, D(3), 0.5, interpolation="no", dtypes=("float64",), wrong=True)
@@ -106,9 +124,16 @@ def scans():
         yield Row(name, D(2, 3), wrong=True)
     for name in ("cumsum", "cumprod"):
         yield Row(name, D(2, 3, low=-2, high=2), 1, dtype="dtype:float64", in_place=False)
-        yield Row(name, D(2, 3, low=-2, high=2), dim=0, dtype="dtype:int32", smooth=False, in_place=False)
+        yield Row(
+            name, D(2, 3, low=-2, high=2), dim=0, dtype="dtype:int32", smooth=False, in_place=False
+        )
     yield Row("cumprod", np.array([[1.0, 0.0, 3.0], [0.0, 0.0, 2.0]]), 1, dtypes=("float64",))
-    yield Row("prod", np.array([[1.0, 0.0, 3.0], [0.0, 0.0, 2.0], [2.0, 3.0, 4.0]]), 1, dtypes=("float64",))
+    yield Row(
+        "prod",
+        np.array([[1.0, 0.0, 3.0], [0.0, 0.0, 2.0], [2.0, 3.0, 4.0]]),
+        1,
+        dtypes=("float64",),
+    )
     for n, dim in ((1, -1), (2, 0), (0, 0), (5, 1)):
         yield Row("diff", D(3, 4), n, dim)
     yield Row("diff", D(3, 4), dim=1, prepend=D(3, 1), append=D(3, 2), dtypes=TWO)
@@ -120,10 +145,20 @@ def sorts():
         smooth = name == "sort"
         for dim in (-1, 0, 1, 3):
             for descending in (False, True):
-                yield Row(name, shuffled, dim, descending, dtypes=("float64",), smooth=smooth, wrong=dim == 3)
+                yield Row(
+                    name,
+                    shuffled,
+                    dim,
+                    descending,
+                    dtypes=("float64",),
+                    smooth=smooth,
+                    wrong=dim == 3,
+                )
         for array in (TIED, NAN):
             yield Row(name, array, dim=1, stable=True, dtypes=("float64",), smooth=smooth)
-            yield Row(name, array, dim=1, descending=True, stable=True, dtypes=("float64",), smooth=smooth)
+            yield Row(
+                name, array, dim=1, descending=True, stable=True, dtypes=("float64",), smooth=smooth
+            )
         yield Row(name, D(7), dim=0, stable=True, smooth=smooth)
         yield Row(name, D(), smooth=smooth, dtypes=TWO)
         yield Row(name, D(0, 3), dim=0, smooth=smooth, dtypes=TWO)
@@ -142,14 +177,58 @@ def sorts():
     yield Row("mode", D(0), dtypes=TWO, wrong=True)
     edges = np.array([-1.0, 0.0, 0.5, 2.0])
     for right in (False, True):
-        yield Row("searchsorted", edges, D(2, 3), right=right, dtypes=("float64",), smooth=False, method=False)
-        yield Row("bucketize", D(2, 3), edges, right=right, dtypes=("float64",), smooth=False, method=False)
-        yield Row("searchsorted", np.sort(D(2, 5).make("float64", np.random.default_rng(0))), D(2, 3), right=right, dtypes=("float64",), smooth=False, method=False)
+        yield Row(
+            "searchsorted",
+            edges,
+            D(2, 3),
+            right=right,
+            dtypes=("float64",),
+            smooth=False,
+            method=False,
+        )
+        yield Row(
+            "bucketize",
+            D(2, 3),
+            edges,
+            right=right,
+            dtypes=("float64",),
+            smooth=False,
+            method=False,
+        )
+        yield Row(
+            "searchsorted",
+            np.sort(D(2, 5).make("float64", np.random.default_rng(0))),
+            D(2, 3),
+            right=right,
+            dtypes=("float64",),
+            smooth=False,
+            method=False,
+        )
     yield Row("searchsorted", edges, 0.2, dtypes=("float64",), smooth=False, method=False)
-    yield Row("searchsorted", edges, edges, out_int32=True, side="right", dtypes=("float64",), smooth=False, method=False)
-    yield Row("bucketize", D(3), edges, out_int32=True, dtypes=("float64",), smooth=False, method=False)
+    yield Row(
+        "searchsorted",
+        edges,
+        edges,
+        out_int32=True,
+        side="right",
+        dtypes=("float64",),
+        smooth=False,
+        method=False,
+    )
+    yield Row(
+        "bucketize", D(3), edges, out_int32=True, dtypes=("float64",), smooth=False, method=False
+    )
     for options in ({}, {"invert": True}, {"assume_unique": False}):
-        yield Row("isin", D(2, 3), D(4), **options, dtypes=("int64", "int8"), smooth=False, method=False, note=str(options))
+        yield Row(
+            "isin",
+            D(2, 3),
+            D(4),
+            **options,
+            dtypes=("int64", "int8"),
+            smooth=False,
+            method=False,
+            note=str(options),
+        )
     yield Row("isin", D(2, 3), 2, dtypes=("int64",), smooth=False, method=False)
     yield Row("isin", 2, D(4), dtypes=("int64",), smooth=False, method=False)
     counts = np.array([[3, 1, 2], [1, 1, 3]])
@@ -161,7 +240,13 @@ def sorts():
         yield Row(name, D(0), dtypes=TWO, smooth=False)
     yield Row("bincount", np.array([0, 1, 1, 4]), dtypes=("int64",), smooth=False)
     yield Row("bincount", np.array([0, 1, 1, 4]), minlength=8, dtypes=("int64",), smooth=False)
-    yield Row("bincount", np.array([0, 1, 1, 4]), np.array([0.5, 1.0, 2.0, 3.0]), dtypes=("int64",), smooth=False)
+    yield Row(
+        "bincount",
+        np.array([0, 1, 1, 4]),
+        np.array([0.5, 1.0, 2.0, 3.0]),
+        dtypes=("int64",),
+        smooth=False,
+    )
     yield Row("bincount", np.array([-1, 1]), dtypes=("int64",), wrong=True)
     yield Row("bincount", np.array([[1, 1]]), dtypes=("int64",), wrong=True)
     yield Row("histc", D(20), 5, -2, 2, dtypes=("float64", "float32"), smooth=False)
@@ -177,7 +262,13 @@ def sorts():
     for name in ("softmax", "log_softmax"):
         yield Row(name, D(3, 4), 1, dtype="dtype:float64", loose=5)
         yield Row(name, D(), 0, dtypes=("float64",))
-        yield Row(name, np.array([[inf, 1.0], [-inf, -inf], [1000.0, 0.0]]), 1, dtypes=("float64",), twice=False)
+        yield Row(
+            name,
+            np.array([[inf, 1.0], [-inf, -inf], [1000.0, 0.0]]),
+            1,
+            dtypes=("float64",),
+            twice=False,
+        )
 
 
 ROWS = [*reductions(), *options(), *scans(), *sorts()]

@@ -156,7 +156,13 @@ def indexing():
         for include in (True, False):
             yield row("scatter_reduce", D(2, 3), 0, INDEX, D(2, 3), reduce, include_self=include,
                       twice=reduce in ("sum", "mean"), smooth=include or reduce != "amin")  # fmt: skip
-    for index in (np.array([1, 0, 1]), np.array([0]), np.array([], np.int64), np.array([3]), np.array([-1])):
+    for index in (
+        np.array([1, 0, 1]),
+        np.array([0]),
+        np.array([], np.int64),
+        np.array([3]),
+        np.array([-1]),
+    ):
         yield row("index_select", D(2, 3), 0, index)
         yield row("index_add", D(2, 3), 0, index, D(len(index), 3))
         if len(set(index.tolist())) == len(index):
