@@ -14,6 +14,7 @@ __all__ = ["Place", "line_at", "name_in_caller", "user_frame", "user_line", "use
 Place = tuple[str, int]  # a file and a line in it
 
 # os.path, because pathlib alone would be a tenth of the import of contraflow
+LIBRARY = os.path.dirname(os.path.realpath(os.__file__)) + os.sep  # Python's own modules
 PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
 INSIDE = (PACKAGE, contextlib.__file__)  # a context manager of ours is entered through contextlib
 MANY = 100  # containers with more entries than this are not searched for a name
@@ -24,7 +25,17 @@ def user_frame() -> FrameType | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(INSIDE):
         frame = frame.f_back
-    return frame
+    outside = frame  # unless there is a frame that is not of Python's library, such as copy.py
+    while frame is not None and of_library(frame.f_code.co_filename):
+        frame = frame.f_back
+    return outside if frame is None else frame
+
+
+def of_library(path: str) -> bool:
+    """Whether a file belongs to Python itself."""
+    if not path.startswith(LIBRARY):
+        return path.startswith("<frozen ")
+    return "-packages" + os.sep not in path
 
 
 def user_place() -> Place | None:

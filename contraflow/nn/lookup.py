@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
+from contraflow.base.errors import (
+    ArgumentError,
+    DTypeError,
+    IndexOutOfRange,
+    ShapeError,
+    lesson,
+)  # fmt: skip
 from contraflow.ops.arith import abs, gt, ne, pow, where
 from contraflow.ops.cast import convert
-from contraflow.ops.checks import check_labels, check_tensors, values
+from contraflow.ops.checks import check_tensors, values
 from contraflow.ops.creation import full
 from contraflow.ops.index import index_add, index_select, scatter_reduce
 from contraflow.ops.reduce import reduce_sum
@@ -32,7 +38,24 @@ def check_indices(what: str, input: Any, weight: Any) -> None:
             lesson(f"{what}: the table must be a matrix, one row for each index",
                    [("weight", weight)])
         )  # fmt: skip
-    check_labels(what, input, weight.shape[0], name="input")
+    check_rows(what, input, weight)
+
+
+def check_rows(what: str, input: Any, weight: Any) -> None:
+    """Every index must name a row of the table."""
+    indices, rows = values(input), weight.shape[0]
+    if indices is None or not indices.size:
+        return
+    low, high = int(indices.min()), int(indices.max())
+    if low >= 0 and high < rows:
+        return
+    wrong = low if low < 0 else high
+    fix = f"nn.Embedding({high + 1}, {weight.shape[1]}), or indices below {rows}"
+    raise IndexOutOfRange(
+        lesson(f"{what}: the table has {rows} rows (0..{rows - 1}), there is no row {wrong}",
+               [("input", input), ("weight", weight)],
+               fix if low >= 0 else f"indices from 0 to {rows - 1}")
+    )  # fmt: skip
 
 
 def read_padding_idx(what: str, padding_idx: int | None, rows: int) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -342,12 +343,38 @@ def locate(error: ContraflowError, module: Any, args: tuple[Any, ...], outermost
     shown = repr(innermost)
     if "\n" in shown or len(shown) > 100:
         shown = f"{innermost._get_name()}(...)"
-    rows = [f"  in        {full}{': ' if full else ''}{shown}"]
+    rows = [f"  in  {full}{': ' if full else ''}{shown}"]
     if shapes:
         rows.append(f"  received  {', '.join(shapes)}")
     lines = str(error.args[0]).split("\n")
     at = next((i for i, line in enumerate(lines) if line.startswith("  fix: ")), len(lines))
-    error.args = ("\n".join([*lines[:at], *rows, *lines[at:]]), *error.args[1:])
+    body = named_in_full([*lines[1:at], *rows], innermost, full)
+    error.args = ("\n".join([lines[0], *aligned(body), *lines[at:]]), *error.args[1:])
+
+
+ROW = re.compile(r"  (\S+(?: \S+)*)  +(\S.*)")  # a name and a value, two blanks apart
+
+
+def aligned(lines: list[str]) -> list[str]:
+    """The rows of a message with their values in one column."""
+    rows = [ROW.fullmatch(line) for line in lines]
+    width = max((len(row[1]) for row in rows if row), default=0)
+    return [
+        f"  {row[1].ljust(width)}  {row[2]}" if row else line
+        for row, line in zip(rows, lines, strict=True)
+    ]
+
+
+def named_in_full(lines: list[str], module: Any, path: str) -> list[str]:
+    """The rows that show a parameter of a module, with the way to it in the model."""
+    if not path:
+        return lines
+    names = {name for name, _ in module.named_parameters(recurse=False)}
+    return [
+        f"{head}   {path}.{tail}" if gap and tail in names else line
+        for line in lines
+        for head, gap, tail in [line.rpartition("   ")]
+    ]
 
 
 def received(arg: Any) -> str:

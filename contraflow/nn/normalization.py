@@ -67,8 +67,12 @@ class _Norm(Module):
     def _check_input_dim(self, input: Any) -> None:
         if input.ndim not in self.dims:
             name = type(self).__name__
-            other = self.others.get(input.ndim)
-            fix = f"nn.{name[:-2]}{other}({self.num_features})" if other else "x.unsqueeze(0)"
+            other, fixes = self.others.get(input.ndim), []
+            if input.ndim + 1 in self.dims:
+                fixes.append("x.unsqueeze(0) for a single sample")
+            if other:
+                fixes.append(f"nn.{name[:-2]}{other}({self.num_features})")
+            fix = ", or ".join(fixes) or f"x.reshape(...) to {self.layout}"
             raise ShapeError(
                 lesson(f"{name} takes {self.layout}; the input has {input.ndim} dimensions",
                        [("input", input)], fix)

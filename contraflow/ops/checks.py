@@ -44,7 +44,9 @@ def check_tensors(what: str, **operands: Any) -> None:
                 lesson(
                     f"{what}: {name} must be a tensor, not {type(operand).__name__}",
                     [("received", f"{operand!r:.60}")],
-                    f"{name}=cf.tensor({name})",
+                    f"{name}=cf.tensor({name})"
+                    if operand is not None
+                    else "look for a function, or a forward, that ends without `return`",
                 )
             )
 

@@ -256,7 +256,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         y = matmul(input, weight)
         return y if bias is None else y + bias
     if len(w.shape) != 2 or not x.shape or x.shape[-1] != w.shape[1]:
-        _linear_shape(input.aval, weight.aval)
+        _linear_shape(input, weight)
     if x.dtype != w.dtype or (bias is not None and bias._value.dtype != w.dtype):
         raise dtypes(input, weight, bias)
     if bias is None:

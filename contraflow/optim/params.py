@@ -33,7 +33,8 @@ def read_params(params: Any, name: str) -> list[dict[str, Any]]:
         raise ArgumentError(
             lesson(
                 f"{name} got an empty list of parameters",
-                fix="give it model.parameters() once; a generator is empty after its first use",
+                fix="params = list(model.parameters()): a generator is empty after its first use; "
+                "layers in a plain list are not seen, nn.ModuleList([...]) registers them",
             )
         )
     return given if isinstance(given[0], Mapping) else [{"params": given}]

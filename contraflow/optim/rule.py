@@ -100,11 +100,12 @@ def check(owner: str, key: str, value: Any, domain: Domain) -> None:
     except (TypeError, ValueError):
         fits = False
     if not fits:
+        first = "optimizer" if owner.startswith("lr_scheduler") else "params"
         raise ArgumentError(
             lesson(
                 f"{owner}: {key} must be {domain.text}",
                 [("received", repr(value))],
-                f"cf.optim.{owner}(params, {key}={domain.example!r})",
+                f"cf.optim.{owner}({first}, {key}={domain.example!r})",
             )
         )
 

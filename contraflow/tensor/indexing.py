@@ -36,7 +36,11 @@ def basic(x: Tensor, key: Any) -> tuple[Any, dict[int, Any]]:
     used = sum(item is not None and item is not Ellipsis for item in items)
     if used > x.ndim:
         raise IndexOutOfRange(
-            lesson(f"{used} indices for a tensor of {x.ndim} dimensions", [("tensor", x)])
+            lesson(
+                f"{used} indices for a tensor of {x.ndim} dimensions",
+                [("tensor", x)],
+                f"at most {x.ndim}: x[{', '.join('ijkl'[: x.ndim]) or '()'}]",
+            )
         )
     if Ellipsis not in [i for i in items if not isinstance(i, Tensor)]:
         items = [*items, Ellipsis]
@@ -77,7 +81,8 @@ def out_of_range(x: Tensor, index: int, dim: int) -> IndexOutOfRange:
     return IndexOutOfRange(
         lesson(
             f"index {index} is out of range for dimension {dim} of size {size}",
-            [("tensor", x), ("allowed", f"{-size}..{size - 1}")],
+            [("tensor", x), ("allowed", f"{-size}..{size - 1}" if size else "none")],
+            f"x[{size - 1}] is the last" if size else "check x.numel() > 0 first",
         )
     )
 
@@ -134,7 +139,11 @@ def read_entry(item: Any) -> Any:
     if isinstance(item, Tensor):
         if item._value.dtype.kind == "f":
             raise DTypeError(
-                lesson("an index must be integer or bool", [("index", item)], "index.long()")
+                lesson(
+                    "an index must be integer or bool",
+                    [("index", item)],
+                    "index.bool() for a mask, index.long() for positions",
+                )
             )
         return item
     if isinstance(item, list | tuple | np.ndarray):

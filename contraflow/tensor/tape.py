@@ -199,7 +199,7 @@ def freed(what: str) -> GradError:
     """Backward came a second time."""
     return GradError(
         lesson(
-            f"backward passes {what} a second time, but what it kept was freed",
+            f"backward runs through {what} a second time, but what it needs was freed by the first",
             fix="loss.backward(retain_graph=True) for the first call, or compute the loss again",
         )
     )
@@ -452,6 +452,7 @@ def start(roots: Sequence[Any], gradients: Sequence[Any], walk: Walk) -> list[No
                     lesson(
                         "backward: the gradient must have the tensor's shape",
                         [("tensor", root), ("gradient", g)],
+                        "y.backward(cf.ones_like(y)), or y.sum().backward()",
                     )
                 )
             if g._value.dtype != root._value.dtype:  # type: ignore[attr-defined]
