@@ -27,8 +27,9 @@ class CapturedStep:
     """
 
     def __init__(self, graph: Graph, recorder: Recorder, written: list[External],
-                 grads: list[tuple[Any, int | None]], tree: Any) -> None:  # fmt: skip
-        self.graph = graph
+                 grads: list[tuple[Any, int | None]], tree: Any,
+                 unfinished: list[Any]) -> None:  # fmt: skip
+        self.graph, self.unfinished = graph, unfinished
         self.arguments = [external.tensor for external in recorder.arguments]
         self._places = {id(t): i for i, t in enumerate(self.arguments)}
         self.externals = list(recorder.externals.values())
@@ -220,10 +221,13 @@ def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -
     try:
         result = function(*symbols)
         outputs: list[Value] = []
+        unfinished: list[Any] = []  # results that backward has not passed yet
 
         def hole(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return leaf
+            if leaf._node is not None and getattr(leaf._node, "args", None) is not None:
+                unfinished.append(leaf.aval)
             outputs.append(recorder.symbol(leaf))
             return Hole(len(outputs) - 1)
 
@@ -247,4 +251,4 @@ def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -
         recorder.constants,
     )
     written_to = [external for external, _ in written]
-    return CapturedStep(verify(drop_dead(graph)), recorder, written_to, grads, tree)
+    return CapturedStep(verify(drop_dead(graph)), recorder, written_to, grads, tree, unfinished)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import update_wrapper
 from operator import attrgetter, is_
 from sys import getrefcount
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from contraflow.tensor.tensor import Tensor, make, set_grad
 __all__ = ["Compiled", "compile"]
 
 LIMIT = 16  # versions of one step before a warning says that shapes keep changing
+MOST = 64  # versions that are kept
 Array = np.ndarray[Any, Any]
 value_of = attrgetter("_value")
 
@@ -98,9 +100,21 @@ class Compiled:
             lambda args, kwargs: self.function(*args, **kwargs), args, kwargs,
             name=named(self.function),
         )  # fmt: skip
+        if captured.unfinished and current().grad:
+            raise CaptureError(
+                lesson(
+                    f"{captured.graph.name}: a result requires a gradient, but backward could not "
+                    "reach into the compiled function",
+                    [("result", captured.unfinished[0])],
+                    "compile the whole step, loss.backward() included; or return y.detach(); "
+                    "or call it within cf.no_grad()",
+                )
+            )
         version = Version(captured)
         self.versions.setdefault(key, []).append(version)
         count = sum(map(len, self.versions.values()))
+        if count > MOST:  # the oldest goes
+            del self.versions[next(iter(self.versions))]
         if count == LIMIT:
             warnings.warn(
                 f"this step was compiled {count} times: its shapes or Python arguments keep "
@@ -150,7 +164,7 @@ class Version:
     """
 
     def __init__(self, captured: CapturedStep) -> None:
-        self.captured = captured
+        self.captured, self.lock = captured, Lock()
         graph = lower(captured.graph)
         self.native = Native(schedule(graph), to_text(graph))
         self.guard = index_guard(graph)
@@ -250,6 +264,11 @@ class Version:
     # ---- the call ------------------------------------------------------------------------------
 
     def run(self, given: list[Tensor], held: list[Tensor]) -> Any:
+        """One call; the native code works in memory of its own, so calls come one by one."""
+        with self.lock:
+            return self.call(given, held)
+
+    def call(self, given: list[Tensor], held: list[Tensor]) -> Any:
         back = self.read_externals(held) + self.read_arguments(given)
         for k, read in enumerate(self.captured.scalars):
             self.scalars[k] = read()
