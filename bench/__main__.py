@@ -29,6 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("what", nargs="*", default=["all"], metavar="part",
                         help=f"all, {', '.join(PARTS)}; or: report FILE")  # fmt: skip
     parser.add_argument("--workloads", nargs="*", default=[], help="W1 ... W8")
+    parser.add_argument("--without", nargs="*", default=[], help="peers to leave out: PyTorch ...")
     parser.add_argument("--rounds", type=int, default=7, help="samples of each figure")
     parser.add_argument("--threads", type=int, default=1, help="cores that every peer may use")
     parser.add_argument("--torch-compile", action="store_true", help="its column too (minutes)")
@@ -70,7 +71,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if "steps" in parts:
         extra = [n for n, on in (("torch.compile", args.torch_compile),
                                  ("tinygrad", args.tinygrad)) if on]  # fmt: skip
-        results |= steps.steps(args.threads, args.rounds, args.workloads, extra, results)
+        results |= steps.steps(
+            args.threads, args.rounds, args.workloads, extra, args.without, results
+        )
     return results
 
 

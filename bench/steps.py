@@ -36,11 +36,14 @@ def ops(threads: int, rounds: int) -> dict[str, Any]:
 
 
 def steps(
-    threads: int, rounds: int, chosen: list[str], extra: list[str], machine: dict[str, Any]
-) -> dict[str, Any]:
+    threads: int, rounds: int, chosen: list[str], extra: list[str], without: list[str],
+    machine: dict[str, Any],
+) -> dict[str, Any]:  # fmt: skip
     """Every workload with every peer that is installed, beside the floor of this machine."""
-    there, absent = installed([n for n in PEERS if n not in ON_REQUEST or n in extra])
-    if "PyTorch" in there:
+    asked = [n for n in PEERS if (n not in ON_REQUEST or n in extra) and n not in without]
+    there, absent = installed(asked)
+    absent |= dict.fromkeys(without, "left out on request")
+    if any(PEERS[n][0] == "torch" for n in there):
         _limit_torch(threads)
     rows = []
     for w in WORKLOADS:
