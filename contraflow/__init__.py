@@ -15,7 +15,7 @@ from importlib import import_module as _import_module
 from math import e, inf, nan, pi
 from sys import modules as _modules
 
-from contraflow import autograd, func, linalg, nn, optim
+from contraflow import autograd, func, linalg
 from contraflow.base.dtypes import DType as dtype
 from contraflow.base.dtypes import bool_ as bool
 from contraflow.base.dtypes import (
@@ -56,6 +56,7 @@ from contraflow.ops.index import *
 from contraflow.ops.join import *
 from contraflow.ops.logic import *
 from contraflow.ops.matmul import *
+from contraflow.ops.matrix_exp import *
 from contraflow.ops.mode import *
 from contraflow.ops.products import *
 from contraflow.ops.quantile import *
@@ -96,6 +97,8 @@ _LATER = {
     "compile": "contraflow.compiler",
     "data": "contraflow.data",
     "load": "contraflow.interop",
+    "nn": "contraflow.nn",
+    "optim": "contraflow.optim",
     "save": "contraflow.interop",
     "train": "contraflow.train",
     "utils": "contraflow.utils",
@@ -104,6 +107,8 @@ _LATER = {
 if _typing.TYPE_CHECKING:
     from contraflow import capture as capture
     from contraflow import data as data
+    from contraflow import nn as nn
+    from contraflow import optim as optim
     from contraflow import train as train
     from contraflow import utils as utils
     from contraflow.compiler import compile as compile

@@ -42,6 +42,7 @@ from contraflow.ops.decompose import (
     svdvals,
 )
 from contraflow.ops.matmul import matmul
+from contraflow.ops.matrix_exp import matrix_exp
 from contraflow.ops.products import cross as cross_of
 from contraflow.ops.products import matrix_power as positive_power
 from contraflow.ops.products import multi_dot
@@ -53,9 +54,9 @@ from contraflow.ops.statistics import norm as vector_norm_of
 
 __all__ = [
     "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv",
-    "logdet", "lstsq", "matmul", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot",
-    "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals", "vecdot",
-    "vector_norm",
+    "logdet", "lstsq", "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank",
+    "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals",
+    "vecdot", "vector_norm",
 ]  # fmt: skip
 
 inv = inverse

@@ -27,6 +27,7 @@ from contraflow.ops import (
     linalg,
     logic,
     matmul,
+    matrix_exp,
     mode,
     normalize_records,
     poisson,
@@ -52,7 +53,8 @@ __all__ = ["ALL"]
 
 ALL = (
     accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy,
-    decompose, einsum, extrema, fold, fused_loss, gelu, index, join, linalg, logic, matmul, mode,
-    normalize_records, poisson, pool_records, products, quantile, random, reduce, repeats,
-    resample, rounding, scan, shape, softmax, sort, special, statistics, transcendental, view,
+    decompose, einsum, extrema, fold, fused_loss, gelu, index, join, linalg, logic, matmul,
+    matrix_exp, mode, normalize_records, poisson, pool_records, products, quantile, random, reduce,
+    repeats, resample, rounding, scan, shape, softmax, sort, special, statistics, transcendental,
+    view,
 )  # fmt: skip

@@ -126,7 +126,12 @@ def is_tensor(value: Any) -> bool:
 
 def contiguous(self: Tensor) -> Any:
     """The tensor with its elements in memory one after the other; itself if they are."""
-    return self if is_contiguous(self) else copy_of(self)
+    if is_contiguous(self):
+        return self
+    copy = copy_of(self)  # NumPy keeps the order of the axes in memory
+    if isinstance(copy._value, np.ndarray):
+        copy._value = np.ascontiguousarray(copy._value)
+    return copy
 
 
 def is_contiguous(self: Tensor) -> bool:

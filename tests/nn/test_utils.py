@@ -377,3 +377,50 @@ def test_parametrize_refuses():
         parametrize.remove_parametrizations(normed, "weight", leave_parametrized=False)
     assert parametrize.is_parametrized(normed)
     assert not parametrize.is_parametrized(nn.Linear(2, 2))
+
+
+# ---- orthogonal --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orthogonal_map", ["matrix_exp", "cayley", "householder"])
+@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (2, 4)])
+def test_orthogonal_stays_orthogonal_while_it_learns(orthogonal_map, shape):
+    layer = nn.Linear(shape[1], shape[0], dtype=cf.float64)
+    parametrizations.orthogonal(layer, orthogonal_map=orthogonal_map)
+    gradcheck(layer, cf.tensor(rng.normal(size=(2, shape[1])), requires_grad=True))
+    optimizer = cf.optim.Adam(layer.parameters(), lr=0.1)
+    x, losses = cf.tensor(rng.normal(size=(8, shape[1]))), []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = (layer(x) - 0.3).abs().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        w = layer.weight.detach().numpy()
+        product = w @ w.T if shape[0] <= shape[1] else w.T @ w
+        np.testing.assert_allclose(product, np.eye(min(shape)), atol=1e-10)
+    assert losses[-1] < losses[0]
+
+
+def test_orthogonal_takes_an_orthogonal_weight_as_it_is():
+    q = nn.init.orthogonal_(cf.empty(4, 4, dtype=cf.float64))
+    for options in ({}, {"orthogonal_map": "householder", "use_trivialization": False}):
+        layer = nn.Linear(4, 4, dtype=cf.float64)
+        layer.weight.data.copy_(q)
+        parametrizations.orthogonal(layer, **options)
+        np.testing.assert_allclose(layer.weight.detach().numpy(), q.numpy(), atol=1e-12)
+        turned = cf.flip(q, [0])
+        layer.weight = turned
+        np.testing.assert_allclose(layer.weight.detach().numpy(), turned.numpy(), atol=1e-12)
+
+
+def test_orthogonal_refuses():
+    layer = nn.Linear(3, 3)
+    with pytest.raises(ShapeError, match="weight_norm for a vector"):
+        parametrizations.orthogonal(layer, "bias")
+    with pytest.raises(ArgumentError, match="known +matrix_exp, cayley, householder"):
+        parametrizations.orthogonal(layer, orthogonal_map="qr")
+    assert list(layer.state_dict()) == ["weight", "bias"]
+    parametrizations.orthogonal(layer, orthogonal_map="cayley", use_trivialization=False)
+    with pytest.raises(ArgumentError, match="_Orthogonal has no right_inverse"):
+        layer.weight = cf.eye(3)

@@ -1,4 +1,4 @@
-"""Parametrisations that are ready to use: weight and spectral normalisation."""
+"""Parametrisations that are ready to use: orthogonal weights, weight and spectral norms."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 from contraflow.nn.module import Module
 from contraflow.nn.utils import norms
 from contraflow.nn.utils.computed import held, rule_of
+from contraflow.nn.utils.orthogonal import orthogonal
 from contraflow.nn.utils.parametrize import register_parametrization
 
-__all__ = ["spectral_norm", "weight_norm"]
+__all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
 
 class _WeightNorm(Module):

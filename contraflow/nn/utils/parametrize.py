@@ -39,11 +39,12 @@ class ParametrizationList(ModuleList):
             self.is_tensor = isinstance(parts, Tensor)
             check_fit(self._forward((parts,) if self.is_tensor else parts), original, unsafe)
         if self.is_tensor:  # stays the same object, which an optimiser may know
-            original.data = parts
+            original.data = parts.clone().contiguous()  # memory of its own, to be written
             self._take("original", original)
             return
         self.ntensors = len(parts)
         for i, part in enumerate(parts):
+            part = part.clone().contiguous()
             if isinstance(original, Parameter):
                 part = Parameter(part, original.requires_grad)
             self._take(f"original{i}", part)
@@ -69,14 +70,16 @@ class ParametrizationList(ModuleList):
 
     def _inverse(self, value: Any, must: bool = True) -> Any:
         for module in reversed(list(self)):
-            if hasattr(module, "right_inverse"):
-                value = module.right_inverse(value)
-            elif must:
-                raise ArgumentError(
-                    lesson(f"{module._get_name()} has no right_inverse, so the parameter that it "
-                           "computes cannot be assigned",
-                           fix="def right_inverse(self, value): ..., with forward(...) == value")
-                )  # fmt: skip
+            try:  # a module may lack it, or say for some of its options that there is none
+                value = getattr(module, "right_inverse", no_inverse)(value)
+            except NotImplementedError:
+                if must:
+                    raise ArgumentError(
+                        lesson(f"{module._get_name()} has no right_inverse, so the parameter that "
+                               "it computes cannot be assigned",
+                               fix="def right_inverse(self, value): ..., "
+                               "with forward(right_inverse(value)) == value")
+                    ) from None  # fmt: skip
         return value
 
     def right_inverse(self, value: Any) -> None:
@@ -86,6 +89,11 @@ class ParametrizationList(ModuleList):
             parts = [parts] if self.is_tensor else parts
             for original, part in zip(self._originals(), parts, strict=True):
                 write(original, part)
+
+
+def no_inverse(value: Any) -> Any:
+    """Stands for the ``right_inverse`` of a module that has none."""
+    raise NotImplementedError
 
 
 def check_fit(value: Any, original: Any, unsafe: bool) -> None:
