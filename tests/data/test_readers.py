@@ -11,7 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import contraflow as cf
@@ -322,7 +322,7 @@ def test_members_that_have_no_place(tmp_path):
 
 
 @given(st.binary(max_size=80))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_are_refused_or_data(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("fuzz")
     for head in (b"", b"\0\0\x08\1", b"\x93NUMPY\1\0", b"\x1f\x8b\x08", b"PK\x03\x04"):

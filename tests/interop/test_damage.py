@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import contraflow as cf
@@ -190,7 +190,7 @@ def test_structures_outside_the_schema_are_refused(structure):
         st.sampled_from(["tensor", "list", "dict", "tuple", "float", "other"]), inner, max_size=2),
     max_leaves=10,
 ).map(json.dumps))  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_structure_is_read_or_refused(structure):
     with contextlib.suppress(cf.FileError):
         read(forged(structure))
@@ -258,7 +258,7 @@ def test_hostile_headers_are_refused_without_taking_memory(data):
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_are_refused_or_a_file(data):
     for whole in (data, with_header(data), with_header({"x": tensor()}, data)):
         with contextlib.suppress(cf.FileError):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import contraflow as cf
@@ -164,7 +164,7 @@ json_like = st.recursive(
 
 
 @given(json_like)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_nesting_of_plain_values(value):
     buffer = io.BytesIO()
     cf.save(value, buffer)
