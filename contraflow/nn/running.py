@@ -10,7 +10,13 @@ from typing import Any
 
 from contraflow.base.errors import ArgumentError, ShapeError, lesson
 from contraflow.ops.cast import convert
-from contraflow.ops.normalize import as_vectors, batch_norm_eval, batch_norm_train, like
+from contraflow.ops.normalize import (
+    as_vectors,
+    batch_norm_eval,
+    batch_norm_train,
+    like,
+    weighted,
+)
 from contraflow.ops.reduce import mean
 from contraflow.ops.view import reshape_to
 from contraflow.tensor.grad_mode import no_grad
@@ -123,7 +129,4 @@ def instance_norm(
         if running_var is not None and n:
             unbiased = reshape_to(variances * (count / max(count - 1, 1)), shape=(n, c))
             follow(running_var, mean(unbiased, 0), momentum)
-    column = (1, c, *(1,) * len(size))
-    if weight is not None:
-        y = y * reshape_to(weight, shape=column)
-    return like(y if bias is None else y + reshape_to(bias, shape=column), input)
+    return like(weighted(y, weight, bias), input)

@@ -17,7 +17,12 @@ from contraflow.ops.cast import convert
 from contraflow.ops.checks import check_floating
 from contraflow.ops.creation import full
 from contraflow.ops.join import pad_op
-from contraflow.ops.normalize_records import batch_norm, column, layer_norm_rows
+from contraflow.ops.normalize_records import (
+    batch_norm,
+    channel_affine,
+    column,
+    layer_norm_rows,
+)
 from contraflow.ops.pool_records import avg_pool
 from contraflow.ops.view import reshape_to
 
@@ -65,7 +70,16 @@ def batch_norm_eval(x: Any, mean: Any, var: Any, weight: Any, bias: Any, eps: fl
     scale = rsqrt(var + float(eps))
     scale = scale if weight is None else scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    return x * column(scale, x) + column(shift, x)
+    return channel_affine(x, scale, shift)
+
+
+def weighted(x: Any, weight: Any, bias: Any) -> Any:
+    """x[n, c, ...] · weight + bias, either of which may be None."""
+    if weight is None:
+        return x if bias is None else x + column(bias, x)
+    if bias is None:
+        bias = full(shape=tuple(weight.shape), value=0, dtype=weight.dtype)
+    return channel_affine(x, weight, bias)
 
 
 def over_rows(
@@ -185,9 +199,7 @@ def group_norm(
                    "fewer groups, or larger images")
         )  # fmt: skip
     y, _, _ = batch_norm_train(reshape_to(wide, shape=rows), None, None, eps)
-    y = reshape_to(y, shape=tuple(input.shape))
-    y = y if weight is None else y * column(weight, input)
-    return like(y if bias is None else y + column(bias, input), input)
+    return like(weighted(reshape_to(y, shape=tuple(input.shape)), weight, bias), input)
 
 
 def local_response_norm(

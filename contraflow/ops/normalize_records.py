@@ -163,6 +163,37 @@ channel_blend: Op = op(
 )  # fmt: skip
 
 
+def _channel_affine(x: Array, weight: Array, bias: Array) -> Any:
+    y = _rows(x) * _column(weight)
+    if bias.any():
+        y += _column(bias)
+    return y.reshape(x.shape).astype(x.dtype, copy=False)
+
+
+def _affine_shape(x: Aval, weight: Aval, bias: Aval) -> Aval:
+    _vector_shape(x, weight, bias)
+    return x
+
+
+# x weight + bias
+channel_affine: Op = op(
+    "channel_affine", "x weight bias",
+    forward=_channel_affine, shape=_affine_shape, promote="float",
+    definition=lambda x, weight, bias: x * column(weight, x) + column(bias, x),
+    grad={
+        "x": lambda g, weight: g * column(weight, g),
+        "weight": lambda g, x: channel_dot(g, x, 0.0),
+        "bias": lambda g: channel_sum(g),
+    },
+    samples=lambda rng: [
+        Sample(rand(rng, 2, 3, 4), rand(rng, 3), rand(rng, 3)),
+        Sample(rand(rng, 4, 3), rand(rng, 3), np.zeros(3)),
+        Sample(np.zeros((0, 3, 2)), rand(rng, 3), rand(rng, 3)),
+        Sample(rand(rng, 2, 3), rand(rng, 2), rand(rng, 2), error=ValueError),
+    ],
+)  # fmt: skip
+
+
 # ---- the core -----------------------------------------------------------------------------------
 # Results: y, and the mean and variance (with 1/n) of each channel. Without `centred` nothing is
 # subtracted: the mean is given as 0 and the variance is the mean square.
