@@ -25,7 +25,12 @@ def seconds(module: str, bytecode: str) -> float:
 
 def run(rounds: int) -> dict[str, Any]:
     """Interleaved: every round imports each module once."""
-    modules = ["numpy", "contraflow", *(m for m in ("torch", "jax", "tinygrad") if find_spec(m))]
+    modules = [
+        "numpy",
+        "contraflow",
+        "contraflow.nn, contraflow.optim",
+        *(m for m in ("torch", "jax", "tinygrad") if find_spec(m)),
+    ]
     samples: dict[str, list[float]] = {m: [] for m in modules}
     with tempfile.TemporaryDirectory() as bytecode:
         for module in modules:
