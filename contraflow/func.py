@@ -12,6 +12,7 @@ from typing import Any
 from contraflow.base.errors import ArgumentError, GradError, ShapeError, lesson
 from contraflow.base.tree import flatten, map_tree
 from contraflow.ops.join import stack, unbind
+from contraflow.tensor.checkpointing import leaves_under
 from contraflow.tensor.create import zeros, zeros_like
 from contraflow.tensor.grad_mode import enable_grad
 from contraflow.tensor.gradients import grad as gradients
@@ -45,9 +46,13 @@ def _select(args: tuple[Any, ...], argnums: ArgNums) -> tuple[list[Any], list[in
     return [map_tree(_tracked, a) if i in numbers else a for i, a in enumerate(args)], numbers
 
 
-def _nested(args: tuple[Any, ...]) -> bool:
-    """Whether a derivative is being taken around this one, so that history must be kept."""
-    return any(isinstance(x, Tensor) and x.requires_grad for x in flatten(args))
+def _watched(args: Any, xs: Any, results: Any) -> bool:
+    """Whether the results' history matters outside: a derivative is being taken around this one,
+    by the arguments, or by something that the function reaches otherwise."""
+    if any(isinstance(x, Tensor) and x.requires_grad for x in flatten(args)):
+        return True
+    inputs = [x for x in flatten(xs) if isinstance(x, Tensor)]
+    return bool(leaves_under([r for r in flatten(results) if isinstance(r, Tensor)], inputs))
 
 
 def grad_and_value(
@@ -75,7 +80,7 @@ def grad_and_value(
             else:
                 # recorded, so that derivatives nest
                 found = list(gradients(value, leaves, create_graph=True, materialize_grads=True))
-            keep = _nested(args)
+            keep = _watched(args, xs, (found, value))
             flow = iter(found if keep else [g.detach() for g in found])
             tree = [map_tree(lambda x: next(flow) if isinstance(x, Tensor) else None, w)
                     for w in wanted]  # fmt: skip
@@ -141,11 +146,12 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
             )  # fmt: skip
         else:
             found = tuple(zeros_like(x) for x in leaves)
-        keep = _nested((*primals, *given))
+        keep = _watched((*primals, *given), xs, found)
         flow = iter(g if keep else g.detach() for g in found)
         return tuple(map_tree(lambda _: next(flow), x) for x in xs)
 
-    values = map_tree(lambda o: o if _nested(primals) else o.detach(), outputs)
+    keep = _watched(primals, xs, roots)
+    values = map_tree(lambda o: o if keep else o.detach(), outputs)
     return (values, pull, aux) if has_aux else (values, pull)
 
 
@@ -164,6 +170,13 @@ def jvp(
     >>> cf.func.jvp(lambda x: x * x, (cf.tensor(3.0),), (cf.tensor(1.0),))
     (tensor(9.), tensor(6.))
     """
+    if len(primals) != len(tangents):
+        raise ArgumentError(
+            lesson(
+                f"jvp: {len(primals)} primals, {len(tangents)} tangents",
+                fix="func.jvp(f, (x, y), (vx, vy)): one tangent for each primal, of its shape",
+            )
+        )
     for i, (p, t) in enumerate(zip(primals, tangents, strict=True)):
         if tuple(p.shape) != tuple(t.shape):
             raise ShapeError(
@@ -190,9 +203,9 @@ def jvp(
                     create_graph=True, materialize_grads=True,
                 )  # fmt: skip
                 pushed = {id(r): g for r, g in zip(live, found, strict=True)}
-    keep = _nested((*primals, *tangents))
-    values = [r if keep else r.detach() for r in roots]
     slopes = [pushed.get(id(r), zeros_like(r)) for r in roots]
+    keep = _watched((*primals, *tangents), (xs, us), (roots, slopes))
+    values = [r if keep else r.detach() for r in roots]
     slopes = slopes if keep else [s.detach() for s in slopes]
     pair = (tuple(values), tuple(slopes)) if several else (values[0], slopes[0])
     return (*pair, aux) if has_aux else pair
@@ -227,7 +240,7 @@ def jacrev(function: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., 
             several = isinstance(outputs, tuple | list)
             xs = [values[n] for n in numbers]
             blocks = [rows(o, xs) for o in (outputs if several else [outputs])]
-        if not _nested(args):
+        if not _watched(args, values, blocks):
             blocks = [[block.detach() for block in line] for line in blocks]
         picked = [line[0] if isinstance(argnums, int) else tuple(line) for line in blocks]
         return tuple(picked) if several else picked[0]
@@ -257,38 +270,106 @@ def jacobian(function: Callable[..., Any], inputs: Any, create_graph: bool = Fal
     return found if create_graph else map_tree(lambda t: t.detach(), found)
 
 
-def vmap(function: Callable[..., Any], in_dims: Any = 0, out_dims: int = 0) -> Callable[..., Any]:
+# ---- over a batch --------------------------------------------------------------------------------
+
+
+def vmap(function: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0) -> Callable[..., Any]:
     """``function`` over a batch: each example by itself, results stacked.
 
     The examples are computed one after the other; code written for whole batches is faster.
 
     Args:
-        in_dims: the batch dimension of each argument (None: the same value for all).
-        out_dims: where the batch dimension goes in the results.
+        in_dims: the batch dimension of all arguments, or a tuple with one for each (None: the
+            same value for all examples; for a tree of tensors one for all its leaves, or a tree).
+        out_dims: where the batch dimension goes in the results (a tuple: in each of them).
 
     >>> import contraflow as cf
     >>> cf.func.vmap(cf.dot)(cf.ones(2, 3), cf.ones(2, 3))
     tensor([3., 3.])
+
+    Raises:
+        ShapeError: if the sizes of the batch dimensions differ.
+        ArgumentError: if there is no batch, or another number of ``in_dims`` than arguments.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        dims = (in_dims,) * len(args) if isinstance(in_dims, int) else tuple(in_dims)
-        sizes = {a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None}
-        if len(sizes) != 1:
-            raise ShapeError(
+        dims = tuple(in_dims) if isinstance(in_dims, tuple | list) else (in_dims,) * len(args)
+        if len(dims) != len(args):
+            raise ArgumentError(
                 lesson(
-                    f"vmap: the batch dimensions differ: {sorted(sizes)}",
-                    [(f"argument {i}", a.aval) for i, a in enumerate(args)],
-                    "in_dims=(0, None) passes the second argument whole",
+                    f"vmap: {len(dims)} in_dims for {len(args)} arguments",
+                    fix="in_dims=0, or one (or None) for each argument",
                 )
             )
-        columns = [
-            unbind(a, d) if d is not None else (a,) * next(iter(sizes))
-            for a, d in zip(args, dims, strict=True)
-        ]
-        results = [function(*example, **kwargs) for example in zip(*columns, strict=True)]
-        if isinstance(results[0], tuple):
-            return tuple(stack(column, out_dims) for column in zip(*results, strict=True))
-        return stack(results, out_dims)
+        whole = [_batched(a, d) for a, d in zip(args, dims, strict=True)]
+        size = _batch_size(whole)
+
+        def example(i: int) -> list[Any]:
+            return [map_tree(lambda leaf: leaf.at(i), a) for a in whole]
+
+        results = [function(*example(i), **kwargs) for i in range(size)]
+        return _stacked(results, out_dims)
 
     return run
+
+
+class _Leaf:
+    """A part of an argument: its examples, or one value for all of them."""
+
+    def __init__(self, value: Any, dim: int | None) -> None:
+        self.value, self.dim = value, dim
+        self.parts = None if dim is None else unbind(value, dim)
+
+    def at(self, i: int) -> Any:
+        """The value for one example."""
+        return self.value if self.parts is None else self.parts[i]
+
+
+def _batched(argument: Any, dim: Any) -> Any:
+    """An argument with a ``_Leaf`` for each of its leaves."""
+    if isinstance(dim, dict):
+        return {key: _batched(value, dim[key]) for key, value in argument.items()}
+    if isinstance(dim, tuple | list):
+        return type(argument)(_batched(a, d) for a, d in zip(argument, dim, strict=True))
+    return map_tree(lambda leaf: _Leaf(leaf, dim if isinstance(leaf, Tensor) else None), argument)
+
+
+def _batch_size(whole: list[Any]) -> int:
+    leaves = [leaf for leaf in flatten(whole) if leaf.parts is not None]
+    sizes = {len(leaf.parts) for leaf in leaves}
+    if not sizes:
+        raise ArgumentError(
+            lesson("vmap: no argument has a batch dimension", fix="in_dims=0 for one of them")
+        )
+    if len(sizes) > 1:
+        raise ShapeError(
+            lesson(
+                f"vmap: the batch dimensions differ: {sorted(sizes)}",
+                [(f"tensor {i}", leaf.value) for i, leaf in enumerate(leaves)],
+                "in_dims=(0, None) passes the second argument whole",
+            )
+        )
+    (size,) = sizes
+    if size == 0:
+        raise ShapeError(
+            lesson(
+                "vmap: the batch is empty, so the function is never called",
+                [(f"tensor {i}", leaf.value) for i, leaf in enumerate(leaves)],
+                "a batch of at least 1",
+            )
+        )
+    return size
+
+
+def _stacked(results: list[Any], dims: Any) -> Any:
+    """The examples' results (trees of tensors) as one tree of batches."""
+    first = results[0]
+    if isinstance(first, dict):
+        wanted = dims if isinstance(dims, dict) else dict.fromkeys(first, dims)
+        return {key: _stacked([r[key] for r in results], wanted[key]) for key in first}
+    if isinstance(first, tuple | list):
+        each = dims if isinstance(dims, tuple | list) else (dims,) * len(first)
+        columns = zip(*results, strict=True)
+        made = [_stacked(list(c), d) for c, d in zip(columns, each, strict=True)]
+        return tuple(made) if isinstance(first, tuple) else made
+    return stack(results, dims)

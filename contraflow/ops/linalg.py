@@ -176,7 +176,8 @@ def _pseudoinverse(x: Array, atol: float, rtol: float) -> Array:
     top = s.max(axis=-1, keepdims=True, initial=0.0)
     kept = s > np.maximum(atol, rtol * top)
     inverted = np.where(kept, 1 / np.where(kept, s, s.dtype.type(1)), s.dtype.type(0))
-    return np.matmul(vh.swapaxes(-1, -2), inverted[..., None] * u.swapaxes(-1, -2))
+    inverse: Array = np.matmul(vh.swapaxes(-1, -2), inverted[..., None] * u.swapaxes(-1, -2))
+    return inverse
 
 
 def _grad_pseudoinverse(g: Any, x: Any, y: Any) -> Any:
@@ -217,7 +218,8 @@ def _cofactors(x: Array) -> Array:
     n = s.shape[-1]
     others = np.where(np.eye(n, dtype=bool), s.dtype.type(1), s[..., None, :]).prod(axis=-1)
     sign = (np.linalg.det(u) * np.linalg.det(vh))[..., None, None]
-    return np.matmul(u * others[..., None, :], vh) * np.sign(sign)
+    cofactors: Array = np.matmul(u * others[..., None, :], vh) * np.sign(sign)
+    return cofactors
 
 
 def _grad_cofactors(g: Any, x: Any) -> Any:
@@ -256,7 +258,8 @@ slogdet_op = op(
 
 
 def _mean_of_halves(x: Array) -> Array:
-    return (x + x.swapaxes(-1, -2)) * x.dtype.type(0.5)
+    mean: Array = (x + x.swapaxes(-1, -2)) * x.dtype.type(0.5)
+    return mean
 
 
 def _cholesky(x: Array) -> Array:
@@ -277,7 +280,7 @@ def _grad_cholesky(g: Any, y: Any) -> Any:
 
 
 def _positive(rng: np.random.Generator) -> list[Sample]:
-    def definite(*shape: int) -> Array:
+    def definite(*shape: int) -> Any:
         x = rand(rng, *shape)
         return x @ x.swapaxes(-1, -2) + 2 * np.eye(shape[-1])
 

@@ -148,7 +148,7 @@ def contains(self: Tensor, element: Any) -> bool:
                 fix="2.0 in x",
             )
         )
-    return bool((self == element).any())  # type: ignore[attr-defined]
+    return bool((self == element).any())
 
 
 def data_ptr(self: Tensor) -> int:

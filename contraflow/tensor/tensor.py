@@ -29,7 +29,7 @@ from contraflow.base.shapes import broadcast
 from contraflow.base.source import user_place
 from contraflow.ops.cast import convert
 from contraflow.ops.record import Aval, Op, bind, set_eager
-from contraflow.ops.view import alias, expand, view_put
+from contraflow.ops.view import alias, expand, overwrite, view_put
 from contraflow.tensor import tape
 from contraflow.tensor.declared import Declared
 from contraflow.tensor.tape import Version, version_of
@@ -322,7 +322,7 @@ class Tensor(Declared):
 
     def __copy__(self) -> Tensor:
         """Another handle on the same memory, a leaf."""
-        copy = make(look(self, "copy.copy"), type(self))
+        copy: Tensor = make(look(self, "copy.copy"), type(self))
         copy._requires_grad, copy._version = self.requires_grad, version_of(self)
         copy.__dict__.update(self.__dict__)
         return copy
@@ -694,6 +694,8 @@ def write(t: Tensor, new: Any) -> Tensor:
             )
         )
     symbolic = modes.interpreter is not None
+    if tracked and not new._requires_grad:
+        new = overwrite(t, new)  # the tensor keeps its place in the graph, with a gradient of 0
     if t._parent is not None and (symbolic or tracked):
         op, attrs = t._view  # type: ignore[misc]
         before, modes.grad = modes.grad, tracked  # what was detached is written unrecorded
@@ -712,6 +714,15 @@ def write(t: Tensor, new: Any) -> Tensor:
     if tracked:
         t._node, t._index, t._requires_grad = new._node, new._index, new._requires_grad
     return t
+
+
+def snapshot(t: Tensor) -> Tensor:
+    """Another handle with the value and the history that ``t`` has now, whatever is written later."""
+    fresh(t)
+    value = t._value
+    twin = make(value.copy() if type(value) is np.ndarray else value)
+    twin._node, twin._index, twin._requires_grad = t._node, t._index, t._requires_grad
+    return twin  # type: ignore[no-any-return]
 
 
 def store(t: Tensor, value: Array) -> None:

@@ -106,6 +106,25 @@ def test_vmap():
         func.vmap(cf.dot)(xs, w)
 
 
+def test_vmap_of_an_empty_batch_is_a_lesson():
+    with pytest.raises(cf.ShapeError, match="the batch is empty"):
+        func.vmap(lambda x: x * 2)(cf.zeros(0, 3))
+
+
+def test_vmap_over_trees():
+    params = {"w": cf.ones(4, 2), "b": cf.arange(4.0)}
+
+    def line(p, xs):
+        return {"y": p["w"] @ xs[0] + p["b"], "x": xs[1]}
+
+    xs = (cf.ones(2), cf.zeros(4, 3))
+    out = func.vmap(line, in_dims=({"w": 0, "b": 0}, (None, 0)), out_dims={"y": 0, "x": 1})(
+        params, xs
+    )
+    assert out["y"].tolist() == [2.0, 3.0, 4.0, 5.0]
+    assert out["x"].shape == (3, 4)
+
+
 def test_per_example_gradients():
     xs, w = cf.tensor(np.arange(6.0).reshape(3, 2)), vector(0.5, -0.5)
     per_example = func.vmap(func.grad(lambda w, x: (w @ x) ** 2), in_dims=(None, 0))(w, xs)
