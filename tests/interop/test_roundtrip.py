@@ -4,6 +4,10 @@ import collections
 import io
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from hypothesis import strategies as st
 import contraflow as cf
 from contraflow import nn
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 
 
@@ -113,6 +118,20 @@ def test_memory_that_is_strided_shared_or_foreign_is_written_as_values(path):
     back = there_and_back({"a": one, "b": one}, path)
     back["a"] += 1
     assert back["b"].tolist() == [0, 0, 0]
+
+
+def test_equal_objects_give_equal_files_in_every_process(path):
+    code = """
+import sys, contraflow as cf
+value = {"b": cf.ones(2), "a": [cf.zeros(3), {"n": 1, "ü": cf.tensor(True)}]}
+cf.save(value, sys.argv[1])
+"""
+    contents = set()
+    for seed in ("0", "1", "2"):  # of Python's hashes
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True, cwd=ROOT, env=env)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
 
 
 def test_what_is_loaded_can_be_written_to_and_changes_no_file(path):
