@@ -73,7 +73,9 @@ def result(screen: Console, done: Result) -> None:
     errors(screen, done.about["classes"], done.found, done.outputs, done.inputs, done.targets)
     screen.print(f"\n[bold]saved[/bold] {escape(str(done.path))}\n")
     screen.print("[bold]use it[/bold]\n")
-    screen.print("\n".join(f"    {line}" for line in usage(done).split("\n")), markup=False)
+    screen.print(
+        "\n".join(f"    {line}".rstrip() for line in usage(done).split("\n")), markup=False
+    )
     sample = f"{done.about['data']}:0" if done.about["data"] in SETS else "INPUT"
     screen.print(f"\n    contraflow evaluate {done.path}", markup=False)
     screen.print(f"    contraflow predict {done.path} {sample}", markup=False)
@@ -106,20 +108,24 @@ def errors(
     if not classes or len(classes) > MANY:
         return
     screen.print(confusion(classes, found["confusion_matrix"]))
-    wrong = mistakes(outputs, y)
-    if not wrong or x.ndim != 4:
+    if x.ndim != 4:
         return
-    screen.print("the surest mistakes\n")
-    shown = [
-        (
-            drawing(x[i]),
-            f"test sample {i}: {classes[y[i]]}",
-            f"taken for {classes[said]} ({sure:.0%})",
-        )
-        for i, said, sure in wrong[:WRONG_SHOWN]
+    wrong = mistakes(outputs, y)
+    shown = wrong[:WRONG_SHOWN] or least_sure(outputs)[:WRONG_SHOWN]
+    screen.print("the surest mistakes\n" if wrong else "no mistakes; the least sure were\n")
+    blocks = [
+        f"{drawing(x[i])}\nsample {i}: {clean(classes[y[i]])}\n"
+        f"taken for {clean(classes[said])} ({sure:.0%})"
+        for i, said, sure in shown
     ]
-    screen.print(beside([f"{picture}\n{true}\n{taken}" for picture, true, taken in shown]),
-                 markup=False)  # fmt: skip
+    screen.print(beside(blocks), markup=False)
+
+
+def least_sure(outputs: Any) -> list[tuple[int, int, float]]:
+    """Samples, the classes they are taken for and their probabilities, the smallest first."""
+    chance = softmax(make(outputs), dim=1).numpy()
+    order = np.argsort(chance.max(1), kind="stable")
+    return [(int(i), int(chance[i].argmax()), float(chance[i].max())) for i in order]
 
 
 def confusion(classes: list[str], counts: list[list[int]]) -> Table:

@@ -49,7 +49,7 @@ def test_train_prints_a_line_an_epoch_and_the_result(folder):
 def test_the_lines_to_copy_run(folder, tmp_path):
     for name in ("iris", "digits"):
         text = (folder / f"{name}.txt").read_text()
-        block = re.search(r"    import contraflow as cf\n(?:    .*\n)*?(?=\n    contraflow)", text)
+        block = re.search(r"    import contraflow as cf\n(?:.*\n)*?(?=\n    contraflow)", text)
         code = "\n".join(line[4:] for line in block[0].split("\n"))
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -69,9 +69,7 @@ def test_the_lines_to_copy_run_for_numbers_too(tmp_path):
     np.savez(tmp_path / "line.npz", x=x, y=3 * x[:, 0] + 1)
     done = run("train", tmp_path / "line.npz", "--epochs", 2, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    block = re.search(
-        r"    import contraflow as cf\n(?:    .*\n)*?(?=\n    contraflow)", done.output
-    )
+    block = re.search(r"    import contraflow as cf\n(?:.*\n)*?(?=\n    contraflow)", done.output)
     code = "\n".join(line[4:] for line in block[0].split("\n"))
     names = {}
     exec(code, names)
@@ -88,6 +86,17 @@ def test_the_default_folder_and_same_seed_same_bytes(tmp_path, monkeypatch):
         files.append((tmp_path / "runs" / "iris" / "model.safetensors").read_bytes())
     assert files[0] == files[1]
     assert "checkpoints.before" in done.output
+
+
+def test_a_model_without_mistakes_shows_what_it_was_least_sure_of(tmp_path):
+    x = np.zeros((60, 6, 6), np.float32)
+    y = np.arange(60) % 2
+    x[y == 1, 2:4] = 1.0
+    x += np.random.default_rng(0).normal(0, 0.01, x.shape)
+    np.savez(tmp_path / "two.npz", x=x, y=y)
+    done = run("train", tmp_path / "two.npz", "--model", "linear", "--epochs", 20,
+               "--no-augment", "--out", tmp_path / "out")  # fmt: skip
+    assert "0 of 12 wrong" in done.output and "no mistakes; the least sure were" in done.output
 
 
 def test_every_option_reaches_the_recipe(tmp_path):
