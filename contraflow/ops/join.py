@@ -395,6 +395,9 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
         raise ArgumentError(lesson(f"pad: mode={mode!r} takes no value", fix="mode='constant'"))
     if all(pair == (0, 0) for pair in widths):
         return input.clone()
+    if mode == "circular":  # what is cropped does not come back at the other end
+        input = _crop(input, widths)
+        widths = tuple((max(low, 0), max(high, 0)) for low, high in widths)
     for dim, (low, high) in enumerate(widths):
         if (low, high) != (0, 0):
             input = _crop_dim(_extend(input, dim, max(low, 0), max(high, 0), mode), dim, low, high)
@@ -418,7 +421,8 @@ def _read_widths(x: Any, pad: Any, mode: str) -> tuple[tuple[int, int], ...]:
     widths: tuple[tuple[int, int], ...] = ((0, 0),) * (x.ndim - len(pairs)) + tuple(pairs)
     for d, (low, high) in enumerate(widths):
         size = x.shape[d]
-        most = {"reflect": size - 1, "circular": size}.get(mode, max(low, high))
+        left = size + min(low, 0) + min(high, 0)
+        most = {"reflect": size - 1, "circular": left}.get(mode, max(low, high))
         if (
             size + low + high < 0
             or max(low, high) > most

@@ -44,6 +44,8 @@ LAYERS = [
       for kind in ("Reflection", "Replication", "Circular") for n in (1, 2, 3)],
     ("ReflectionPad2d", (3,), {}, [(2, 3, 4, 4)]),
     ("CircularPad2d", (4,), {}, [(2, 3, 4, 4)]),
+    *[(f"{kind}Pad1d", (widths,), {}, [(2, 3, 6)]) for kind in ("Reflection", "Replication",
+      "Circular") for widths in ((-1, 2), (2, -1), (-2, 3), (3, -3), (-1, -2))],
 ]  # fmt: skip
 CASES = [(name, args, options, shape) for name, args, options, shapes in LAYERS for shape in shapes]
 
