@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from operator import index
+from operator import index as as_index
 from typing import Any
 
 from contraflow.base.errors import DTypeError, IndexOutOfRange, ShapeError, StateError, lesson
@@ -29,7 +29,7 @@ class _Row(Module):
     def _place(self, position: Any) -> int:
         """An index as 0..len-1."""
         try:
-            i = index(position)
+            i = as_index(position)
         except TypeError:
             raise DTypeError(
                 lesson(f"{self._get_name()} takes integers and slices as index, "
@@ -85,21 +85,21 @@ class _Row(Module):
             self.append(module)
         return self
 
-    def insert(self, position: int, module: Any) -> Any:
-        """Add a module before a position; returns the container."""
+    def insert(self, index: int, module: Any) -> Any:
+        """Add a module before the one at an index; returns the container."""
         modules = list(self._modules.values())
-        if not -len(modules) <= position <= len(modules):
+        if not -len(modules) <= index <= len(modules):
             raise IndexOutOfRange(
-                lesson(f"insert: position {position} does not exist in {len(modules)} modules")
+                lesson(f"insert: index {index} does not exist in {len(modules)} modules")
             )
-        modules.insert(position, module)
+        modules.insert(index, module)
         self._fill(modules)
         return self
 
-    def pop(self, position: Any = -1) -> Any:
-        """Take a module out and return it."""
-        module = self[position]
-        del self[position]
+    def pop(self, key: Any) -> Any:
+        """Take the module at an index out and return it."""
+        module = self[key]
+        del self[key]
         return module
 
 
@@ -178,9 +178,9 @@ class ModuleList(_Row):
     def __iadd__(self, other: Iterable[Any]) -> Any:
         return self.extend(other)
 
-    def insert(self, position: int, module: Any) -> None:
-        """Add a module before a position."""
-        super().insert(position, module)
+    def insert(self, index: int, module: Any) -> None:
+        """Add a module before the one at an index."""
+        super().insert(index, module)
 
     def __repr__(self) -> str:
         if not len(self):
@@ -242,10 +242,10 @@ class ModuleDict(Module):
         """Drop all."""
         self._modules.clear()
 
-    def pop(self, name: str) -> Any:
+    def pop(self, key: str) -> Any:
         """Take a module out and return it."""
-        module = self[name]
-        del self[name]
+        module = self[key]
+        del self[key]
         return module
 
     def keys(self) -> Any:

@@ -14,6 +14,7 @@ from contraflow.nn import conv, normalization
 from contraflow.nn.linear import Linear
 from contraflow.nn.module import Module
 from contraflow.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
+from contraflow.ops.checks import check_tensors
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.tensor import write
 
@@ -47,15 +48,16 @@ class _Lazy(Module):
         return 1
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.initialize_parameters(*args, **kwargs)
+        self.initialize_parameters(*args[:1] or [kwargs.get("input")])
         return self(*args, **kwargs)
 
     def has_uninitialized_params(self) -> bool:
         """Whether a parameter or buffer still waits; not so after ``load_state_dict``."""
         return any(is_lazy(t) for t in (*self._parameters.values(), *self._buffers.values()))
 
-    def initialize_parameters(self, input: Any, *_: Any, **__: Any) -> None:
+    def initialize_parameters(self, input: Any) -> None:
         """Take the size of an input, and become the layer."""
+        check_tensors(type(self).__name__, input=input)
         axis = self._axis(input)
         if not -input.ndim <= axis < input.ndim:
             raise ShapeError(

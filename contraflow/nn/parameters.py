@@ -157,15 +157,58 @@ class ParameterDict(Module):
         """The parameters."""
         return [self[name] for name in self._keys]
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None) -> Any:
         """A parameter, or ``default``."""
-        return self[name] if name in self._keys else default
+        return self[key] if key in self._keys else default
 
-    def pop(self, name: str) -> Any:
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """A parameter; if there is none, ``default`` takes its place."""
+        if key not in self._keys:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: str) -> Any:
         """Take a parameter out and return it."""
-        value = self[name]
-        del self[name]
+        value = self[key]
+        del self[key]
         return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last parameter out; returns its name and it."""
+        if not self._keys:
+            raise StateError(lesson("ParameterDict.popitem: there is no parameter left"))
+        key = next(reversed(self._keys))
+        return key, self.pop(key)
+
+    def clear(self) -> None:
+        """Drop all."""
+        for key in list(self._keys):
+            del self[key]
+
+    def copy(self) -> Any:
+        """Another dict of the same parameters."""
+        return ParameterDict(OrderedDict(self.items()))
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> Any:
+        """Another dict with these names, and ``default`` for each."""
+        return ParameterDict((key, default) for key in keys)
+
+    def __or__(self, other: Any) -> Any:
+        joined = self.copy()
+        joined.update(other)
+        return joined
+
+    def __ror__(self, other: Any) -> Any:
+        joined = ParameterDict(other)
+        joined.update(self)
+        return joined
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self._keys))
 
     def update(self, parameters: Any) -> None:
         """Add parameters from an ordered dict, another ParameterDict, or pairs; those of a plain

@@ -231,8 +231,23 @@ def test_parameter_dict_behaves_as_a_dict():
     assert list(p.state_dict()) == ["a", "b", "x"]
     with pytest.raises(StateError, match="parameters +a b x"):
         p["nope"]
-    copied = nn.ParameterDict(p)
-    assert copied["a"] is p["a"]
+    for copied in (nn.ParameterDict(p), p.copy()):
+        assert list(copied) == list(p)
+        assert copied["a"] is p["a"]
+        copied.clear()
+        assert not len(copied)
+        assert not list(copied.parameters())
+        with pytest.raises(StateError, match="no parameter left"):
+            copied.popitem()
+    assert list(reversed(p)) == ["x", "b", "a"]
+    assert p.setdefault("a", cf.zeros(9)) is p["a"]
+    assert p.setdefault("new", cf.zeros(9)).shape == (9,)
+    assert p.popitem()[0] == "new"
+    assert list(p | {"c": cf.ones(1)}) == ["a", "b", "x", "c"]
+    assert list({"c": cf.ones(1)} | p) == ["c", "a", "b", "x"]
+    p |= {"a": cf.zeros(5)}
+    assert p["a"].shape == (5,)
+    assert list(p.fromkeys(["m", "n"], 3).items()) == [("m", 3), ("n", 3)]
 
 
 def test_parameters_in_containers_learn():

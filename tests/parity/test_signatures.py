@@ -133,6 +133,36 @@ def test_signature_is_pytorchs(path, value):
             assert same or {type(ours), type(default)} <= {int, float}
 
 
+METHODS_DIFFER = {
+    "Module.forward": "*args and **kwargs, where PyTorch has one input that nobody may pass",
+    "RMSNorm.forward": "input as in the other layers, where PyTorch has x",
+    "_Lazy.initialize_parameters": "an input, where the bases of PyTorch take *args",
+    "_Row.extend": "modules for both containers, where PyTorch's Sequential says sequential",
+    "Stateful.state_dict": "PyTorch takes *args, to warn of a use that is no more",
+}
+
+
+@pytest.mark.parametrize(("path", "value"), LAYERS)
+def test_methods_have_pytorchs_parameters(path, value):
+    theirs = getattr(torch.nn, path.split(".")[1], None)
+    if theirs is None or issubclass(value, cf.Tensor):
+        return
+    for name in dir(theirs):
+        ours = getattr(value, name, None)
+        if name.startswith("_") or not inspect.isfunction(getattr(theirs, name)):
+            continue
+        assert ours is not None or name in NO_METHODS, f"{path} has no method {name}"
+        if ours is not None and ours.__qualname__ not in METHODS_DIFFER:
+            assert parameters(ours) == parameters(getattr(theirs, name)), ours.__qualname__
+
+
+NO_METHODS = {
+    "cuda", "ipu", "mtia", "xpu",  # other devices
+    "bfloat16",  # not a dtype of NumPy
+    "share_memory", "to_empty", "register_backward_hook", "compile",
+}  # fmt: skip
+
+
 def test_the_lists_of_differences_are_needed():
     """Each entry of DIFFERENT still is one, so that the list cannot grow stale."""
     for path in DIFFERENT:
