@@ -432,13 +432,23 @@ class Scheduler:
             self.kernels[number].ops.append("copy")
         self.kernels[number].stores.append((place, node))
 
+    def output(self, value: Value) -> Buffer:
+        """A buffer of its own for a result; one in the arena that holds just that becomes it."""
+        place = self.places.get(value)
+        if place is not None and place.buffer.kind == "arena":
+            whole = place == Place.of(place.buffer, value.shape)
+            if whole and place.buffer.size == value.size:
+                place.buffer.kind = "output"
+                return place.buffer
+        buffer = Buffer("output", value.dtype, value.size)
+        self.store_into(value, Place.of(buffer, value.shape))
+        return buffer
+
     def finish(self) -> None:
         """Store the results: outputs in arrays of their own, new state where the old one was."""
         graph, program = self.graph, self.program
         for value in graph.outputs:
-            buffer = Buffer("output", value.dtype, value.size)
-            program.outputs.append(buffer)
-            self.store_into(value, Place.of(buffer, value.shape))
+            program.outputs.append(self.output(value))
         for _, new in graph.writes:
             if new in self.floating:
                 self.land(new)
@@ -480,12 +490,15 @@ class Scheduler:
         """Whether kernel ``number`` may write a place: nobody reads the old value later, and it
         reads each element only where it writes it."""
         for reader, read in readers:
-            same = (
-                read is not None and read.strides == place.strides and read.offset == place.offset
-            )
-            if reader > number or (reader == number and not same):
+            if reader > number or (reader == number and not (read and alike(read, place))):
                 return False
         return True
+
+
+def alike(a: Place, b: Place) -> bool:
+    """Whether two places of one shape show the same elements at the same points."""
+    steps = zip(a.shape, a.strides, b.strides, strict=True)
+    return a.offset == b.offset and all(n == 1 or s == t for n, s, t in steps)
 
 
 def pointwise_fits(e: Equation) -> bool:
