@@ -278,6 +278,7 @@ class Walk:
 
     def __init__(self, retain: bool, create: bool, targets: Sequence[Any] | None) -> None:
         self.retain, self.create = retain, create
+        self.shown = False  # gradients were in the user's hands, who may keep them
         self.pending: dict[Node, list[Any]] = {}
         self.leaves: dict[int, tuple[Any, Any]] = {}
         self.wanted: set[Any] | None = None
@@ -313,10 +314,13 @@ class Walk:
             if gs is None:
                 continue
             if node.hooks is not None:
+                self.shown = True
                 for index, hooks in node.hooks.items():
                     gs[index] = call_hooks(hooks, gs[index])
             if watched and not self.watch(node, gs):
                 continue
+            if type(node) is not OpNode:
+                self.shown = True
             grads = node.apply(gs)
             if anomaly:
                 check_nan(node, grads)
@@ -341,6 +345,7 @@ class Walk:
         done = []
         for leaf, g in self.leaves.values():
             if leaf._hooks:
+                self.shown = True
                 g = call_hooks(leaf._hooks, g)
             for i in self.targets.get((id(leaf), -1), ()):
                 self.found[i] = g
@@ -495,7 +500,7 @@ def backward(
     before, modes.grad = modes.grad, create_graph
     try:
         for leaf, g in done:
-            accumulate(leaf, g, given, create_graph)
+            accumulate(leaf, g, given, create_graph, walk.shown)
     finally:
         modes.grad = before
 
@@ -517,7 +522,7 @@ def check_inputs(targets: list[Any]) -> None:
             )  # fmt: skip
 
 
-def accumulate(leaf: Any, g: Any, given: set[int], create_graph: bool) -> None:
+def accumulate(leaf: Any, g: Any, given: set[int], create_graph: bool, shown: bool) -> None:
     """Add a gradient to ``leaf.grad``, in memory that nobody else holds."""
     held = leaf.grad
     if held is not None:
@@ -528,7 +533,7 @@ def accumulate(leaf: Any, g: Any, given: set[int], create_graph: bool) -> None:
         return
     value = g._value
     if type(value) is np.ndarray and (
-        value.base is not None or id(value) in given or not value.flags.c_contiguous
+        shown or value.base is not None or id(value) in given or not value.flags.c_contiguous
     ):
         value = value.copy()
         if not create_graph or g._node is None:

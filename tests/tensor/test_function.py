@@ -131,6 +131,16 @@ def exp_forward(ctx, x):
     return x.exp()
 
 
+def test_a_constant_that_backward_returns_is_not_changed_later():
+    constant = cf.tensor([5.0, 6.0], dtype=cf.float64)
+    f = function(lambda ctx, x: x * 1, lambda ctx, g: constant)
+    x = leaf(2)
+    for _ in range(2):
+        f.apply(x).sum().backward()
+    assert x.grad.tolist() == [10.0, 12.0]
+    assert constant.tolist() == [5.0, 6.0]
+
+
 def test_double_backward_through_saved_tensors():
     f = function(exp_forward, lambda ctx, g: g * ctx.saved_tensors[0].exp())
     assert cf.autograd.gradgradcheck(f.apply, (leaf(3),))
