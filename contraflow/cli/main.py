@@ -27,11 +27,10 @@ from contraflow.train.recipe import (
     SCHEDULES,
     Recipe,
     differs,
-    judge,
     read_recipe,
-    train_recipe,
 )
 from contraflow.train.sources import nearest, open_source, read_inputs
+from contraflow.train.whole import judge, train_recipe
 
 __all__ = ["main"]
 

@@ -17,7 +17,7 @@ from contraflow.ops.record import Op
 from contraflow.ops.softmax import softmax
 from contraflow.tensor.tensor import make
 from contraflow.train import Result, Source
-from contraflow.train.recipe import mistakes
+from contraflow.train.whole import mistakes
 
 __all__ = [
     "drawing", "errors", "file", "numbers", "ops", "predictions", "result", "sets", "source",

@@ -34,10 +34,11 @@ from contraflow.train.metrics import (
 )
 from contraflow.train.models import Scale, load_model, save_model
 from contraflow.train.progress import Progress
-from contraflow.train.recipe import Recipe, Result, train_recipe
+from contraflow.train.recipe import Recipe
 from contraflow.train.run import Run
 from contraflow.train.sources import Source, open_source
 from contraflow.train.together import Together
+from contraflow.train.whole import Result, train_recipe
 
 __all__ = [
     # the loop

@@ -14,10 +14,11 @@ from contraflow.optim.lbfgs import LBFGS
 from contraflow.tensor.tensor import Tensor
 from contraflow.train.callbacks import KeepBest
 from contraflow.train.checkpoint import Checkpoints
+from contraflow.train.checks import check_data
 from contraflow.train.history import History
 from contraflow.train.interrupt import Interrupted, ctrl_c_waits
 from contraflow.train.metrics import as_metric
-from contraflow.train.run import Meter, Run, check_data, evaluating, unpack
+from contraflow.train.run import Meter, Run, evaluating, unpack
 
 __all__ = ["evaluate", "fit", "predict"]
 

@@ -162,10 +162,10 @@ def small(**options):
 
 def test_same_recipe_same_bytes_and_what_the_folder_holds(tmp_path):
     for name in "ab":
-        r.train_recipe(small(), tmp_path / name)
+        cf.train.train_recipe(small(), tmp_path / name)
     a, b = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
     assert a == b
-    r.train_recipe(small(seed=1), tmp_path / "c")
+    cf.train.train_recipe(small(seed=1), tmp_path / "c")
     assert (tmp_path / "c" / "model.safetensors").read_bytes() != a
     assert {p.name for p in (tmp_path / "a").iterdir()} == {
         "model.safetensors", "history.json", "settings.json", "checkpoints"
@@ -174,7 +174,7 @@ def test_same_recipe_same_bytes_and_what_the_folder_holds(tmp_path):
 
 
 def test_the_saved_model_is_the_one_that_was_measured(tmp_path):
-    result = r.train_recipe(small(epochs=30), tmp_path)
+    result = cf.train.train_recipe(small(epochs=30), tmp_path)
     model, about = cf.train.load_model(result.path)
     outputs = cf.train.predict(model, cf.tensor(result.inputs)).numpy()
     np.testing.assert_allclose(outputs, result.outputs, rtol=1e-5, atol=1e-6)
@@ -187,7 +187,7 @@ def test_the_saved_model_is_the_one_that_was_measured(tmp_path):
 
 @pytest.mark.parametrize("optimizer", cf.optim.RULES)
 def test_every_optimizer_can_be_named(optimizer, tmp_path):
-    result = r.train_recipe(small(optimizer=optimizer, epochs=2), tmp_path)
+    result = cf.train.train_recipe(small(optimizer=optimizer, epochs=2), tmp_path)
     assert np.isfinite(result.history["loss"]).all()
 
 
@@ -195,14 +195,14 @@ def test_every_optimizer_can_be_named(optimizer, tmp_path):
 @pytest.mark.parametrize("model", ["mlp", "linear"])
 def test_models_schedules_and_callbacks(model, schedule, tmp_path):
     recipe = small(model=model, schedule=schedule, ema=0.9, clip=1.0, patience=1, epochs=3)
-    assert r.train_recipe(recipe, tmp_path).history.epochs >= 1
+    assert cf.train.train_recipe(recipe, tmp_path).history.epochs >= 1
 
 
 def test_numbers_to_predict(tmp_path):
     x = rng.normal(size=(300, 3)) * [1, 50, 0.01]
     y = 1000 + 20 * x[:, 0] - 3 * x[:, 1] + 500 * x[:, 2]
     path = npz(tmp_path / "n.npz", x=x, y=y)
-    result = r.train_recipe(r.Recipe(path, epochs=30), tmp_path / "out")
+    result = cf.train.train_recipe(r.Recipe(path, epochs=30), tmp_path / "out")
     assert result.found["r2"] > 0.95 and result.outputs.shape == (60, 1)
     model, about = cf.train.load_model(result.path)
     assert about["classes"] is None
@@ -217,7 +217,7 @@ def test_pictures_by_a_cnn(tmp_path):
     x[y == 0, 4:6, :] += 1
     path = npz(tmp_path / "lines.npz", x=x, y=y)
     recipe = r.Recipe(path, model="cnn", widths=(4, 8), epochs=6, augment=True)
-    assert r.train_recipe(recipe, tmp_path / "out").found["accuracy"] > 0.9
+    assert cf.train.train_recipe(recipe, tmp_path / "out").found["accuracy"] > 0.9
 
 
 class PowerFailure(cf.train.Callback):
@@ -227,37 +227,37 @@ class PowerFailure(cf.train.Callback):
 
 
 def test_resume_gives_the_bytes_of_the_whole_run(tmp_path):
-    whole = r.train_recipe(small(), tmp_path / "a")
+    whole = cf.train.train_recipe(small(), tmp_path / "a")
     with pytest.raises(RuntimeError):
-        r.train_recipe(small(), tmp_path / "b", callbacks=[PowerFailure()])
-    rest = r.train_recipe(small(), tmp_path / "b", resume=True)
+        cf.train.train_recipe(small(), tmp_path / "b", callbacks=[PowerFailure()])
+    rest = cf.train.train_recipe(small(), tmp_path / "b", resume=True)
     assert rest.path.read_bytes() == whole.path.read_bytes()
     assert rest.history == whole.history
 
 
 def test_resume_with_other_settings_is_refused(tmp_path):
-    r.train_recipe(small(), tmp_path)
+    cf.train.train_recipe(small(), tmp_path)
     with pytest.raises(cf.ArgumentError, match="seed  *0 in the run, 5 now"):
-        r.train_recipe(small(seed=5), tmp_path, resume=True)
+        cf.train.train_recipe(small(seed=5), tmp_path, resume=True)
     with pytest.raises(cf.ArgumentError, match="epochs"):
-        r.train_recipe(small(epochs=9), tmp_path, resume=True)
+        cf.train.train_recipe(small(epochs=9), tmp_path, resume=True)
 
 
 def test_more_epochs_where_the_schedule_allows_it(tmp_path):
     recipe = small(schedule="none")
-    r.train_recipe(recipe, tmp_path / "a")
+    cf.train.train_recipe(recipe, tmp_path / "a")
     longer = small(schedule="none", epochs=6)
-    rest = r.train_recipe(longer, tmp_path / "a", resume=True)
-    whole = r.train_recipe(longer, tmp_path / "b")
+    rest = cf.train.train_recipe(longer, tmp_path / "a", resume=True)
+    whole = cf.train.train_recipe(longer, tmp_path / "b")
     assert rest.history == whole.history
     assert cf.load(rest.path)["2.weight"].tolist() == cf.load(whole.path)["2.weight"].tolist()
 
 
 def test_beginning_anew_sets_the_checkpoints_of_the_run_before_aside(tmp_path):
-    r.train_recipe(small(), tmp_path)
+    cf.train.train_recipe(small(), tmp_path)
     kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     for _ in range(2):
-        r.train_recipe(small(epochs=2), tmp_path)
+        cf.train.train_recipe(small(epochs=2), tmp_path)
         before = sorted(p.name for p in (tmp_path / "checkpoints.before").iterdir())
         assert before == kept
         kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
@@ -294,28 +294,28 @@ def test_beginning_anew_sets_the_checkpoints_of_the_run_before_aside(tmp_path):
 def test_recipes_that_cannot_be_cooked(options, words, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(cf.ArgumentError, match=words):
-        r.train_recipe(small(**options), out)
+        cf.train.train_recipe(small(**options), out)
     assert not (out / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"data": "iris"}'])
 def test_settings_that_are_damaged(text, tmp_path):
-    r.train_recipe(small(), tmp_path)
+    cf.train.train_recipe(small(), tmp_path)
     (tmp_path / "settings.json").write_text(text)
     with pytest.raises(cf.FileError):
         r.read_recipe(tmp_path)
 
 
 def test_settings_of_the_wrong_kind(tmp_path):
-    r.train_recipe(small(), tmp_path)
+    cf.train.train_recipe(small(), tmp_path)
     path = tmp_path / "settings.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "epochs": "many"}))
     with pytest.raises(cf.ArgumentError, match="epochs"):
-        r.train_recipe(r.read_recipe(tmp_path), tmp_path, resume=True)
+        cf.train.train_recipe(r.read_recipe(tmp_path), tmp_path, resume=True)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("kept")
     with pytest.raises(cf.FileError, match="cannot be used"):
-        r.train_recipe(small(), tmp_path / "file")
+        cf.train.train_recipe(small(), tmp_path / "file")
     assert (tmp_path / "file").read_text() == "kept"
