@@ -113,3 +113,19 @@ print(sorted({"rich", "click"} & {name.split(".")[0] for name in sys.modules}))
 """
     done = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_bits_do_not_depend_on_the_cores(tmp_path):
+    files = []
+    for name, threads in (("one", {"OPENBLAS_NUM_THREADS": "1"}), ("default", {})):
+        env = {k: v for k, v in ENV.items() if not k.endswith("NUM_THREADS")}
+        args = [*TRAIN, "--widths", "256,256", "--batch-size", "512", "--epochs", "2"]
+        done = subprocess.run(
+            [*args, "--out", str(tmp_path / name)],
+            env={**env, **threads},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        files.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert files[0] == files[1]
