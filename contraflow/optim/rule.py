@@ -24,7 +24,7 @@ import numpy as np
 
 from contraflow.base.dtypes import float64
 from contraflow.base.errors import ArgumentError, lesson
-from contraflow.base.modes import current
+from contraflow.base.modes import Interpreter, current
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
 from contraflow.tensor.tensor import Tensor, store, version_of, write
@@ -165,21 +165,32 @@ def live(group: Mapping[str, Any], key: str) -> Any:
     """A hyperparameter as a formula sees it: a float, or under capture a symbol that is read anew
     before every run (a scheduler may have changed it). Flags and names stay what they are."""
     value = group[key]
+    interpreter = current().interpreter
     if isinstance(value, tuple | list):
         return tuple(
-            _live(part, lambda i=i: group[key][i], f"{key}[{i}]")  # type: ignore[misc]
+            plain(part) if interpreter is None
+            else symbol(part, lambda i=i: group[key][i], f"{key}[{i}]", interpreter)  # type: ignore[misc]
             for i, part in enumerate(value)
-        )
-    return _live(value, lambda: group[key], key)
+        )  # fmt: skip
+    if interpreter is None:
+        return plain(value)
+    return symbol(value, lambda: group[key], key, interpreter)
 
 
-def _live(value: Any, read: Callable[[], Any], label: str) -> Any:
-    interpreter = current().interpreter
+def plain(value: Any) -> Any:
+    """A hyperparameter in an eager step."""
+    if value is None or type(value) in (float, bool, str):  # NumPy's float64 would widen arrays
+        return value
+    return float(value.item() if isinstance(value, Tensor) else value)
+
+
+def symbol(value: Any, read: Callable[[], Any], label: str, interpreter: Interpreter) -> Any:
+    """A hyperparameter of a step that is being captured."""
     if isinstance(value, Tensor):
-        return float(value.item()) if interpreter is None else convert(value, dtype=float64)
+        return convert(value, dtype=float64)
     if value is None or isinstance(value, bool | str):
         return value
-    return float(value) if interpreter is None else interpreter.scalar(read, label)
+    return interpreter.scalar(read, label)
 
 
 class Hyper:

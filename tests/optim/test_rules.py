@@ -236,6 +236,20 @@ def test_the_closure_runs_with_gradients_and_its_loss_comes_back(name):
     assert not any(s.requires_grad for p in params for s in optimizer.state[p].values())
 
 
+@every_rule
+def test_a_rate_of_numpy_is_a_number_like_any_other(name):
+    start = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    found = []
+    for lr in (0.1, np.float64(0.1)):
+        p = cf.tensor(start, requires_grad=True)
+        optimizer = RULES[name]([p], lr=lr)
+        for _ in range(3):
+            p.grad = cf.tensor(start)
+            optimizer.step()
+        found.append(p)
+    same_bits(found[:1], found[1:])
+
+
 # ---- do they learn? -------------------------------------------------------------------------
 
 # Rates for the quadratic bowl and for Rosenbrock's valley, of those tried 0.001, 0.003, 0.01 ...
