@@ -107,8 +107,7 @@ def trunc_normal_(
         )  # fmt: skip
     low, high = (erf((bound - mean) / (std * sqrt(2))) for bound in (a, b))
     u = low + (high - low) * drawn(rand, tensor, generator)
-    edge = 1 - 2.0**-24 if tensor.dtype.itemsize == 4 else 1 - 2.0**-11 * (
-        tensor.dtype.itemsize == 2) - 2.0**-53  # fmt: skip
+    edge = 1.0 - float(np.finfo(tensor.dtype.np).epsneg)  # the inverse is infinite at 1
     return clamp(mean + std * sqrt(2) * erfinv(clamp(u, -edge, edge)), a, b)
 
 

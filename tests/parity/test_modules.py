@@ -640,3 +640,36 @@ def test_lazy_layers_take_the_shapes_of_a_state(make, value):
     assert not ours.has_uninitialized_params()
     steps(ours, theirs, [value])
     assert repr(ours) == repr(theirs)
+
+
+# ---- clipping --------------------------------------------------------------------------------------
+
+GRADIENTS = [x(3, 4), np.zeros(5), x(5), x()]
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 1, 3.5, float("inf"), -float("inf"), 0.0])
+@pytest.mark.parametrize("max_norm", [0.0, 0.5, 100.0])
+def test_clip_grad_norm(norm_type, max_norm):
+    def run(module):
+        parameters = [module.tensor(g * 0, requires_grad=True) for g in GRADIENTS]
+        for p, g in zip(parameters, GRADIENTS, strict=True):
+            p.grad = module.tensor(g)
+        norm = module.nn.utils.get_total_norm([p.grad for p in parameters], norm_type)
+        again = module.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
+        return [norm, again, *(p.grad for p in parameters)]
+
+    for a, b in zip(run(cf), run(torch), strict=True):
+        agree(a, b)
+
+
+def test_vectors_of_parameters():
+    ours, theirs = pair(lambda nn: nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)))
+    agree(
+        cf.nn.utils.parameters_to_vector(ours.parameters()),
+        torch.nn.utils.parameters_to_vector(theirs.parameters()),
+    )
+    vector = x(13)
+    cf.nn.utils.vector_to_parameters(cf.tensor(vector), ours.parameters())
+    torch.nn.utils.vector_to_parameters(torch.tensor(vector), theirs.parameters())
+    for p, tp in zip(ours.parameters(), theirs.parameters(), strict=True):
+        agree(p, tp)

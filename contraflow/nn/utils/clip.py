@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf, isfinite
 from typing import Any
 
 from contraflow.base.dtypes import promote_types
@@ -53,12 +54,12 @@ def total(parts: list[Any], join: Any) -> Any:
 
 def norm_of(tensors: list[Any], p: float) -> Any:
     """The p-norm of all elements together."""
-    tensors = [t for t in tensors if t.shape.numel() or abs_value(p) != float("inf")]
+    tensors = [t for t in tensors if t.shape.numel() or isfinite(p)]
     if not tensors:
         return zeros(())
-    if p == float("inf"):
+    if p == inf:
         return total([whole(reduce_max, abs(t)) for t in tensors], maximum)
-    if p == -float("inf"):
+    if p == -inf:
         return total([whole(reduce_min, abs(t)) for t in tensors], minimum)
     if p == 0:  # as PyTorch: the number of tensors that are not all zero
         some = [whole(reduce_max, convert(ne(t, 0), dtype=t.dtype)) for t in tensors]
@@ -67,10 +68,6 @@ def norm_of(tensors: list[Any], p: float) -> Any:
         return sqrt(total([whole(reduce_sum, t * t) for t in tensors], lambda a, b: a + b))
     sums = [whole(reduce_sum, pow(abs(t), p) if p != 1 else abs(t)) for t in tensors]
     return pow(total(sums, lambda a, b: a + b), 1.0 / p)
-
-
-def abs_value(p: float) -> float:
-    return p if p >= 0 else -p
 
 
 def get_total_norm(
@@ -97,7 +94,7 @@ def get_total_norm(
                        float(norm_type))  # fmt: skip
     if error_if_nonfinite:
         value = norm.item()
-        if value != value or abs_value(value) == float("inf"):
+        if not isfinite(value):
             raise GradError(
                 lesson(f"the norm of order {float(norm_type)} of the gradients is {value}",
                        fix="look for a too high learning rate or log(0); "
