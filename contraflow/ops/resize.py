@@ -97,6 +97,14 @@ def read_sizes(
     return sizes, steps
 
 
+def fixed(kind: str, ndim: int, old: int, new: int) -> bool:
+    """Whether PyTorch places the pixels by the sizes even where a factor is given: linear ones
+    where the size stays, and the nearest of images also where it doubles."""
+    return (kind == "linear" and new == old) or (
+        kind == "nearest" and ndim == 4 and new in (old, 2 * old)
+    )
+
+
 def interpolate(
     input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
@@ -132,7 +140,7 @@ def interpolate(
             input, sizes
         )
     axes: Axes = tuple(
-        (kind, old, new, bool(align_corners), step)
+        (kind, old, new, bool(align_corners), None if fixed(kind, input.ndim, old, new) else step)
         for old, new, step in zip(input.shape[2:], sizes, steps, strict=True)
     )
     return resample(input, axes=axes, adjoint=False)

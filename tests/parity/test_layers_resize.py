@@ -111,10 +111,24 @@ def test_nearest_rounds_alike(mode, dtype):
             pairs = [(image, {"size": (1, new)})]
             if dtype == "float32" and old * new >= 7:
                 pairs.append((image[0], {"scale_factor": new / 7}))
+                pairs.append((image, {"scale_factor": (1.0, new / 7)}))
             for x, how in pairs:
                 ours = F.interpolate(cf.tensor(x), mode=mode, **how)
                 theirs = TF.interpolate(torch.tensor(x), mode=mode, **how)
                 np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=f"{old} {how}")
+
+
+@pytest.mark.parametrize("dims", [3, 4, 5])
+@pytest.mark.parametrize("factor", [1.05, 1.3, 2.1])
+@pytest.mark.parametrize("align", [False, True])
+def test_factors_that_leave_the_size_or_double_it(dims, factor, align):
+    x = numbers((2, 3, 3, 4, 2)[:dims])
+    options = {"scale_factor": factor, "mode": ("linear", "bilinear", "trilinear")[dims - 3]}
+    compare(
+        lambda x: F.interpolate(x, align_corners=align, **options),
+        lambda x: TF.interpolate(x, align_corners=align, **options),
+        [x],
+    )
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
