@@ -47,8 +47,8 @@ def interleaved(
     calls = {name: _calls_for(step, seconds) for name, step in steps.items()}
     samples: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
+        gc.collect()
         for name, step in steps.items():
-            gc.collect()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 step()
