@@ -153,7 +153,7 @@ def number(value):
         return "NaN"
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}"
+    return f"{value:.{0 if abs(value) >= 100 else 2 if abs(value) >= 0.1 else 3}f}"
 
 
 def vanishing_table(results):
