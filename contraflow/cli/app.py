@@ -91,10 +91,10 @@ class Commands(click.Group):
                 warnings.showwarning = show_warning
                 return super().invoke(context)
         except Interrupted as stop:
-            problem(str(stop), "stopped", "bold yellow")
+            problem(str(stop), "interrupted", "bold yellow")
             context.exit(130)
         except KeyboardInterrupt:
-            problem("by Ctrl-C", "stopped", "bold yellow")
+            problem("stopped by Ctrl-C", "interrupted", "bold yellow")
             context.exit(130)
         except ContraflowError as error:
             if (context.find_object(dict) or {}).get("debug"):

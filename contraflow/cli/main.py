@@ -6,6 +6,7 @@ import platform
 from dataclasses import fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -118,7 +119,8 @@ def train_command(
     try:
         result = train_recipe(recipe, folder, resume=resume, callbacks=beside)
     except Interrupted as stop:
-        again = f"contraflow train {recipe.data} --resume" + (f" --out {out}" if out else "")
+        words = ["contraflow", "train", recipe.data, "--resume", *(["--out", out] if out else [])]
+        again = " ".join(map(quote, words))
         raise Interrupted(f"{str(stop).partition(';')[0]}; go on with: {again}") from None
     show.result(screen, result)
 

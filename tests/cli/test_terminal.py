@@ -41,7 +41,7 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bytes(tmp_path):
     stopped.send_signal(signal.SIGINT)
     _, err = stopped.communicate(timeout=30)
     assert stopped.returncode == 130
-    again = re.search(r"stopped: stopped by Ctrl-C.*go on with: contraflow (train .*)\n", err)
+    again = re.search(r"interrupted: stopped by Ctrl-C.*go on with: contraflow (train .*)\n", err)
     assert "Traceback" not in err and not (tmp_path / "b" / "model.safetensors").exists()
     assert again[1] == f"train digits --resume --out {tmp_path / 'b'}"
     resumed = start(tmp_path / "b", "--resume")
