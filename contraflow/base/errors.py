@@ -25,6 +25,8 @@ __all__ = [
     "FileError",
     "GradError",
     "IndexOutOfRange",
+    "IndexShapeError",
+    "IndexTypeError",
     "LinAlgError",
     "NonFiniteError",
     "ShapeError",
@@ -64,6 +66,14 @@ class GradError(ContraflowError):
 
 class NonFiniteError(ContraflowError, ArithmeticError):
     """A loss that became NaN or infinite while training."""
+
+
+class IndexTypeError(DTypeError, IndexOutOfRange):
+    """What stands in the brackets is no index."""
+
+
+class IndexShapeError(ShapeError, IndexOutOfRange):
+    """A mask or index tensors whose shapes do not fit."""
 
 
 class EmptyError(ShapeError, IndexOutOfRange):

@@ -27,7 +27,7 @@ from contraflow.ops.index import take
 from contraflow.ops.logic import logical_and
 from contraflow.ops.rounding import remainder
 from contraflow.ops.scan import cumsum
-from contraflow.ops.view import expand, reshape_to
+from contraflow.ops.view import alias, expand, reshape_to
 from contraflow.tensor.tape import version_of
 from contraflow.tensor.tensor import Tensor, describe, fresh, make, write
 
@@ -58,7 +58,10 @@ def check_handle(self: Tensor, name: str) -> None:
         raise CaptureError(
             lesson(f"{name}_ cannot be captured", [("tensor", self.aval)], f"x = x.{name}(...)")
         )
-    if current().grad and self.requires_grad and self._node is None:
+    base = self
+    while base._parent is not None and base._view[0] is not alias:  # type: ignore[index]
+        base = base._parent
+    if current().grad and self.requires_grad and base.requires_grad and base._node is None:
         raise GradError(
             lesson(
                 "a leaf that requires a gradient cannot be changed in place",

@@ -8,9 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from contraflow.base.errors import DTypeError, IndexOutOfRange, ShapeError, lesson
+from contraflow.base.errors import (
+    ArgumentError,
+    IndexOutOfRange,
+    IndexShapeError,
+    IndexTypeError,
+    ShapeError,
+    lesson,
+)
 from contraflow.base.shapes import broadcast
 from contraflow.ops.arith import where
+from contraflow.ops.checks import values
 from contraflow.ops.index import index_add_op, index_copy_op, merge_dims, ravel_index, select_op
 from contraflow.ops.join import stack
 from contraflow.ops.view import expand, reshape_to, slice_dims
@@ -33,7 +41,9 @@ def getitem(self: Tensor, key: Any) -> Any:
 def basic(x: Tensor, key: Any) -> tuple[Any, dict[int, Any]]:
     """Apply the basic part of a key; what is left are the index tensors, by dimension."""
     items = expand_masks(x, key if isinstance(key, tuple) else (key,))
-    used = sum(item is not None and item is not Ellipsis for item in items)
+    used = sum(
+        item is not None and item is not Ellipsis and type(item) is not Alone for item in items
+    )
     if used > x.ndim:
         raise IndexOutOfRange(
             lesson(
@@ -55,6 +65,10 @@ def basic(x: Tensor, key: Any) -> tuple[Any, dict[int, Any]]:
         elif item is None:
             bounds.append(None)
             place += 1
+        elif type(item) is Alone:
+            picks[place] = item.pick
+            bounds.append(None)
+            place += 1
         elif isinstance(item, Tensor):
             picks[place] = item
             bounds.append((0, x.shape[dim], 1))
@@ -68,7 +82,9 @@ def basic(x: Tensor, key: Any) -> tuple[Any, dict[int, Any]]:
                 raise out_of_range(x, item, dim)
             bounds.append(item % size)
             dim += 1
-    whole = all(type(b) is tuple and b == (0, n, 1) for b, n in zip(bounds, x.shape, strict=False))
+    whole = len(bounds) == x.ndim and all(
+        type(b) is tuple and b == (0, n, 1) for b, n in zip(bounds, x.shape, strict=False)
+    )
     if picks and whole:
         return x, picks
     return slice_dims(x, bounds=tuple(bounds)), picks
@@ -91,13 +107,20 @@ def read_slice(item: slice, size: int) -> tuple[int, int, int]:
     """Start, stop and step against a size; PyTorch has positive steps only."""
     step = 1 if item.step is None else as_int(item.step)
     if step < 1:
-        raise IndexOutOfRange(
+        raise ArgumentError(
             lesson(f"the step of a slice must be positive, received {step}", fix="x.flip(dim)")
         )
     first = None if item.start is None else as_int(item.start)
     last = None if item.stop is None else as_int(item.stop)
     start, stop, step = slice(first, last, step).indices(size)
     return start, max(stop, start), step
+
+
+class Alone:
+    """True or False as an entry of a key: a new dimension with one element, or with none."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.pick = make(np.zeros(int(bool(look(mask, "a mask that is read"))), np.int64))
 
 
 def expand_masks(x: Tensor, items: tuple[Any, ...]) -> list[Any]:
@@ -113,6 +136,9 @@ def expand_masks(x: Tensor, items: tuple[Any, ...]) -> list[Any]:
                 dim = x.ndim - sum(dims_of(i) for i in later)
             continue
         entry = read_entry(item)
+        if isinstance(entry, Tensor) and entry._value.dtype == np.bool_ and not entry.ndim:
+            read.append(Alone(entry))
+            continue
         if isinstance(entry, Tensor) and entry._value.dtype == np.bool_:
             check_mask(x, entry, dim)
             read += nonzero(entry, as_tuple=True)
@@ -129,6 +155,8 @@ def dims_of(item: Any) -> int:
         return 0
     if isinstance(item, Tensor | np.ndarray) and str(item.dtype).endswith("bool"):
         return item.ndim
+    if isinstance(item, bool | np.bool_):
+        return 0
     return 1
 
 
@@ -138,23 +166,29 @@ def read_entry(item: Any) -> Any:
         return make(np.asarray(item))
     if isinstance(item, Tensor):
         if item._value.dtype.kind == "f":
-            raise DTypeError(
+            raise IndexTypeError(
                 lesson(
                     "an index must be integer or bool",
                     [("index", item)],
                     "index.bool() for a mask, index.long() for positions",
                 )
             )
+        if item._value.dtype == np.uint8:
+            rule = "a uint8 index may mean a mask or positions"
+            fix = "index.bool() for a mask, index.long() for positions"
+            raise IndexTypeError(lesson(rule, [("index", item)], fix))
+        if not item.ndim and item._value.dtype.kind == "i" and values(item) is not None:
+            return int(item)  # one position, and so a view
         return item
-    if isinstance(item, list | tuple | np.ndarray):
-        array = as_value(item)
+    if isinstance(item, list | tuple | range | np.ndarray):
+        array = as_value(list(item) if isinstance(item, range) else item)
         if array.size == 0 and array.dtype.kind == "f":
             array = array.astype(np.int64)
         return read_entry(make(array))
     try:
         return as_int(item)
     except TypeError:
-        raise DTypeError(
+        raise IndexTypeError(
             lesson(
                 f"a tensor cannot be indexed by {type(item).__name__} {item!r:.40}",
                 fix="x[0], x[1:3], x[index_tensor], x[mask]",
@@ -165,7 +199,7 @@ def read_entry(item: Any) -> Any:
 def check_mask(x: Tensor, mask: Tensor, dim: int) -> None:
     shape = tuple(x.shape)[dim : dim + mask.ndim]
     if tuple(mask.shape) != shape:
-        raise ShapeError(
+        raise IndexShapeError(
             lesson(
                 f"the mask has shape {list(mask.shape)}, the tensor {list(x.shape)}",
                 [("tensor", x), ("mask", mask)],
@@ -178,6 +212,14 @@ def placed(x: Any, picks: dict[int, Any]) -> tuple[Any, int, Any, Any]:
     """The indexed dimensions merged into one: (merged, where, flat index, way back)."""
     dims = tuple(picks)
     sizes = tuple(int(x.shape[d]) for d in dims)
+    shapes = [tuple(index.shape) for index in picks.values()]
+    try:
+        broadcast(*shapes)
+    except ShapeError:
+        rule = "the index tensors do not broadcast to one shape"
+        rows = [(f"index {d}", index) for d, index in picks.items()]
+        fix = "as many indices for each dimension, or index.unsqueeze(-1) for rows by columns"
+        raise IndexShapeError(lesson(rule, rows, fix)) from None
     index = ravel_index(*picks.values(), sizes=sizes)
     merged, at, back = merge_dims(x, dims)
     return merged, at, index, back
@@ -189,19 +231,31 @@ def advanced(x: Any, picks: dict[int, Any]) -> Any:
 
 
 def setitem(self: Tensor, key: Any, value: Any) -> None:
-    """``x[key] = value``; the value broadcasts to what is indexed."""
+    """``x[key] = value``; the value broadcasts to what is indexed and takes the tensor's dtype."""
+    value = stored(self, value)
     if isinstance(key, Tensor) and key._value.dtype == np.bool_ and scalar(value):
         check_mask(self, key, 0)
         shape = (*key.shape, *(1,) * (self.ndim - key.ndim))
         mask = reshape_to(key, shape=shape)
-        new = value if not isinstance(value, Tensor) else value.to(self.dtype)
-        write(self, where(mask, new, self))
+        write(self, where(mask, value, self))
         return
     x, picks = basic(self, key)
     if not picks:
         write(x, value)
         return
     write(x, put(x, picks, value, accumulate=False))
+
+
+def stored(self: Tensor, value: Any) -> Any:
+    """The value in the tensor's dtype; a number that would lose its fraction is refused."""
+    if isinstance(value, bool | int | float):
+        whole = self.dtype.category == 1 and isinstance(value, float)
+        if whole and value != value // 1:
+            rule = f"{value} does not fit into a {self.dtype.name} tensor"
+            raise IndexTypeError(lesson(rule, [("tensor", self)], "x.float() first, or an integer"))
+        if whole or self.dtype.category == 0:
+            return (int if whole else bool)(value)
+    return value.to(self.dtype) if isinstance(value, Tensor) else value
 
 
 def scalar(value: Any) -> bool:

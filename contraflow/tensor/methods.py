@@ -8,6 +8,7 @@ from typing import Any
 
 from contraflow.base.dtypes import float64
 from contraflow.base.errors import DTypeError, lesson
+from contraflow.base.modes import current
 from contraflow.ops import arith, families, logic, rounding, special
 from contraflow.ops.arith import add_op, div_op, mul, neg, pow, sub_op
 from contraflow.ops.join import unbind
@@ -16,7 +17,7 @@ from contraflow.ops.record import bind
 from contraflow.tensor import convert, handles, indexing, questions, sampling, tape, unique
 from contraflow.tensor.gradients import register_hook, retain_grad
 from contraflow.tensor.printing import tensor_html, tensor_repr
-from contraflow.tensor.tensor import Tensor, make, set_grad, write
+from contraflow.tensor.tensor import Tensor, make, set_grad, snapshot, write
 
 __all__: list[str] = []
 
@@ -50,11 +51,20 @@ def in_place(function: Callable[..., Any]) -> Callable[..., Any]:
     """``f_``: compute ``f``, write the result into the tensor."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return write(self, function(self, *args, **kwargs))
+        # What backward keeps of the tensor must be what it was before the write.
+        before = snapshot(self) if recorded(self, args, kwargs) else self
+        return write(self, function(before, *args, **kwargs))
 
     method.__name__ = f"{getattr(function, '__name__', getattr(function, 'name', ''))}_"
     method.__doc__ = f"The in-place form: the tensor takes the value of {method.__name__[:-1]}."
     return method
+
+
+def recorded(self: Any, args: Any, kwargs: Any) -> bool:
+    """Whether the tape takes down an op over these operands."""
+    return current().grad and any(
+        isinstance(a, Tensor) and a.requires_grad for a in (self, *args, *kwargs.values())
+    )
 
 
 def method_of(function: Callable[..., Any]) -> Callable[..., Any]:

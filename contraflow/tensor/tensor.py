@@ -662,7 +662,7 @@ def fresh(t: Tensor) -> None:
     again = op(parent, **attrs)
     if type(again._value) is not np.ndarray:
         current().interpreter.rebind(t, again._value)  # type: ignore[union-attr]
-    if again._node is not None or t._node is not None:
+    if op is not alias and (again._node is not None or t._node is not None):
         t._node, t._index = again._node, again._index
         t._requires_grad = again._requires_grad
 
@@ -694,9 +694,11 @@ def write(t: Tensor, new: Any) -> Tensor:
             )
         )
     symbolic = modes.interpreter is not None
-    if tracked and not new._requires_grad:
-        new = overwrite(t, new)  # the tensor keeps its place in the graph, with a gradient of 0
-    if t._parent is not None and (symbolic or tracked):
+    if tracked and new._node is None:
+        # A step of the graph also where the new value has no history, or is a leaf itself.
+        new = overwrite(t, new)
+    detached = t._parent is not None and t._view[0] is alias  # type: ignore[index]
+    if t._parent is not None and (symbolic or (tracked and not detached)):
         op, attrs = t._view  # type: ignore[misc]
         before, modes.grad = modes.grad, tracked  # what was detached is written unrecorded
         try:
@@ -717,7 +719,7 @@ def write(t: Tensor, new: Any) -> Tensor:
 
 
 def snapshot(t: Tensor) -> Tensor:
-    """Another handle with the value and the history that ``t`` has now, whatever is written later."""
+    """Another handle with the value and the history that ``t`` has now, whatever is written."""
     fresh(t)
     value = t._value
     twin = make(value.copy() if type(value) is np.ndarray else value)

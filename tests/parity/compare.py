@@ -26,6 +26,7 @@ NO_KERNEL = (
     "only supports", "not implemented", "must be either float or double", "to be floating point",
     "Expected floating point type", "floating point", "unsupported", "must have the same dtype", "to have the same dtype",
     "Unsupported", "not yet implemented",
+    "source and destination dtypes match",
 )  # fmt: skip
 
 
