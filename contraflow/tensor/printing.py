@@ -144,7 +144,8 @@ def tensor_repr(t: Any) -> str:
     parts = [numbers(value)]
     if value.size == 0 and value.ndim != 1:
         parts.append(f"size={tuple(value.shape)}")
-    if t.dtype not in (default_dtype(), int64, bool_):
+    told = (default_dtype(), int64, bool_) if value.size else (default_dtype(),)
+    if t.dtype not in told:  # what the numbers do not show
         parts.append(f"dtype={t.dtype}")
     if t.grad_fn is not None:
         parts.append(f"grad_fn={t.grad_fn!r}")

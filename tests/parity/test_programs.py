@@ -149,7 +149,7 @@ step = st.tuples(
 
 
 @settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(st.lists(step, min_size=1, max_size=12))
 def test_random_programs(program):
