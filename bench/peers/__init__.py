@@ -25,7 +25,8 @@ def _torch(w: Workload, **how: Any) -> Step:
 
 # name -> (the package that it needs, how a step is made); the last two are asked for
 PEERS: dict[str, tuple[str, Callable[[Workload], Step | None]]] = {
-    "contraflow": ("contraflow", lambda w: spelled.train_step(contraflow, w)),
+    "contraflow": ("llvmlite", lambda w: contraflow.compile(spelled.train_step(contraflow, w))),
+    "contraflow eager": ("numpy", lambda w: spelled.train_step(contraflow, w)),
     "PyTorch": ("torch", _torch),
     "PyTorch fused": ("torch", lambda w: _torch(w, fused=True)),
     "JAX jit": ("jax", lambda w: import_module("bench.peers.with_jax").train_step(w)),

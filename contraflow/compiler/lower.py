@@ -43,6 +43,7 @@ def _whole_spread(g: Any, size: Any, kernel: Any, padding: Any, divisor: Any, **
 # Ops that are native only as a composition, beyond those whose records have a definition.
 OPENED: dict[str, Callable[..., Any]] = {
     "mean": _mean, "avg_pool": _whole_mean, "avg_pool_spread": _whole_spread,
+    "overwrite": lambda x, new: new,
 }  # fmt: skip
 
 
