@@ -256,13 +256,13 @@ def _standard_grad(
 
 
 def _batch_norm_grad(
-    g: Any, x: Any, weight: Any, y: Any, eps: float, centred: bool, needs: tuple[bool, ...]
-) -> Any:
-    _, mean, var = y
+    g: Any, x: Any, weight: Any, y1: Any, y2: Any, eps: float, centred: bool,
+    needs: tuple[bool, ...],
+) -> Any:  # fmt: skip
     of_bias = channel_sum(g[0]) if needs[2] else None
     if needs[0]:
-        return *_standard_grad(g, x, mean, var, weight, eps, centred), of_bias
-    of_weight = channel_dot(g[0], x, mean) * rsqrt(var + eps) if needs[1] else None
+        return *_standard_grad(g, x, y1, y2, weight, eps, centred), of_bias
+    of_weight = channel_dot(g[0], x, y1) * rsqrt(y2 + eps) if needs[1] else None
     return None, of_weight, of_bias
 
 
@@ -323,10 +323,11 @@ def _layer_norm_shape(x: Aval, weight: Aval, bias: Aval, **_: Any) -> tuple[Aval
 
 
 def _layer_norm_grad(
-    g: Any, x: Any, weight: Any, y: Any, eps: float, centred: bool, needs: tuple[bool, ...]
-) -> Any:
+    g: Any, x: Any, weight: Any, y1: Any, y2: Any, eps: float, centred: bool,
+    needs: tuple[bool, ...],
+) -> Any:  # fmt: skip
     g_y, g_mean, g_var = g
-    _, mean, var = y
+    mean, var = y1, y2
     of_x = of_weight = None
     if needs[0]:
         rows = (1, *x.shape)

@@ -16,8 +16,8 @@ A record is written as mathematics::
 * ``shape`` maps the operands' ``Aval`` (shape and dtype) and the attributes to the result's.
 * ``grad`` is the chain rule. For several operands it is a dict, one line per operand. The names of
   the rule's parameters say what backward needs, and so what is kept: ``g`` (the gradient of the
-  result), an operand's name, ``y`` (the result), ``x_aval`` (only shape and dtype of operand x),
-  ``y_aval``, or an attribute. One function that returns a tuple may serve all operands
+  result), an operand's name, ``y`` (the result; ``y1`` is the second of several, and then the others
+  are not kept), ``x_aval`` (only shape and dtype of operand x), ``y_aval``, or an attribute. One function that returns a tuple may serve all operands
   (``needs`` then tells it which ones are wanted). Rules are written in ops, so they can be
   captured and differentiated again. A rule may ignore broadcasting: the engine sums a gradient
   back to its operand's shape and dtype.
@@ -97,20 +97,26 @@ class Sample:
 class GradRule:
     """A gradient function and where each of its parameters comes from."""
 
-    __slots__ = ("args", "call", "fn", "sources", "uses_y")
+    __slots__ = ("args", "call", "fn", "results", "sources")
 
-    def __init__(self, fn: Callable[..., Any], operands: Sequence[str], variadic: bool) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], operands: Sequence[str], variadic: bool, outputs: int
+    ) -> None:
         self.fn = fn
         code = fn.__code__
         # call(node, g, args, y, i): the rule with its parameters filled in from a tape node
         self.call: Callable[..., Any] = self.compile
         self.sources: list[str] = []  # an expression for each parameter of the rule
         self.args: set[int] = set()  # operands whose values must be kept
-        self.uses_y = False
+        self.results: set[int] = set()  # results whose values must be kept
         for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
             stem = name.removesuffix("_aval")
-            self.uses_y |= name == "y"
-            if name in ("g", "y", "i"):
+            if name == "y":
+                self.results.update(range(outputs))
+            if name[0] == "y" and name[1:].isdigit():
+                self.results.add(int(name[1:]))
+                self.sources.append(f"y[{name[1:]}]")
+            elif name in ("g", "y", "i"):
                 self.sources.append(name)
             elif name == "needs":
                 self.sources.append("node.plan.mask")
@@ -144,6 +150,8 @@ class Plan:
 
     __slots__ = ("joint", "keep", "keep_y", "mask", "pick", "rules")
 
+    keep_y: tuple[int, ...]
+
     def __init__(self, record: Op, mask: tuple[bool, ...]) -> None:
         self.mask = mask
         self.joint = record.joint
@@ -160,7 +168,7 @@ class Plan:
             used = [rule for rule in self.rules if rule is not None]
         kept = set().union(*(rule.args for rule in used)) if used else set()
         self.keep = tuple(range(len(mask))) if -1 in kept else tuple(sorted(kept))
-        self.keep_y = any(rule.uses_y for rule in used)
+        self.keep_y = tuple(sorted(set().union(*(rule.results for rule in used))))
         self.pick = picker(self.keep, len(mask))
 
 
@@ -293,10 +301,10 @@ def op(
     record.joint, record.rules, record._plans = None, {}, {}
     if isinstance(grad, dict):
         record.rules = {
-            key: GradRule(rule, record.operands, record.variadic) for key, rule in grad.items()
+            key: GradRule(rule, record.operands, record.variadic, outputs) for key, rule in grad.items()
         }
     elif grad is not None:
-        rule = GradRule(grad, record.operands, record.variadic)
+        rule = GradRule(grad, record.operands, record.variadic, outputs)
         if len(record.operands) == 1 and not record.variadic:
             record.rules = {record.operands[0]: rule}
         else:

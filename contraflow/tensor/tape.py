@@ -99,8 +99,8 @@ class OpNode(Node):
     attrs: dict[str, Any]
     plan: Plan
     args: Sequence[Any] | None
-    y: tuple[Any, ...] | None
-    y_versions: tuple[Version, ...]
+    y: Sequence[Any] | None  # None for a result that is not kept
+    y_versions: Sequence[Version]
 
     def name(self) -> str:
         camel = "".join(part.capitalize() for part in self.op.name.split("_"))
@@ -124,7 +124,7 @@ class OpNode(Node):
             for version in self.y_versions:
                 if version.n > seq:
                     raise self.overwritten("its result", None, version)
-            y = tuple(self.output(value, i) for i, value in enumerate(y))
+            y = tuple(None if v is None else self.output(v, i) for i, v in enumerate(y))
             y = y if self.op.outputs > 1 else y[0]
         return args, y
 
@@ -257,8 +257,9 @@ def record(
             if out._value.dtype.kind == "f":
                 out._node, out._index, out._requires_grad = node, index, True
     if plan.keep_y:
-        node.y = tuple([o._value for o in outs])
-        node.y_versions = tuple([version_of(o) for o in outs])
+        kept = plan.keep_y
+        node.y = [o._value if i in kept else None for i, o in enumerate(outs)]
+        node.y_versions = [version_of(outs[i]) for i in kept]
     if anomaly:
         node.line = user_line()
 
