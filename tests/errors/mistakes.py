@@ -486,7 +486,7 @@ mistake(
     x, mask = cf.rand(4), cf.tensor([1.0, 0.0, 1.0, 0.0])
     x[mask]  # <--
     """,
-    "DTypeError",
+    "IndexTypeError",
     "an index must be integer or bool",
     "float32[4]   mask",
     "fix: ",
@@ -772,13 +772,13 @@ mistake(
     "x.any() or x.all()",
 )
 mistake(
-    "a tensor made by its class",
+    "a tensor of one number made by its class",
     """
-    x = cf.Tensor([1.0, 2.0])  # <--
+    x = cf.Tensor(2.5)  # <--
     """,
     "DTypeError",
-    "not a constructor",
-    "fix: cf.tensor(data)",
+    "sizes or a list of numbers",
+    "fix: cf.tensor(2.5)",
 )
 mistake(
     "a device that is not here",
