@@ -69,7 +69,7 @@ class ProgressBar(Callback):
             total = None if steps is None else steps * run.epochs
             self.task = self.bar.add_task("", total=total, epoch="", numbers="")
             self.bar.start()
-        self.show(run)
+        self.show(run, refresh=True)
 
     def batch_end(self, run: Any) -> None:
         """Look at the numbers, now and then."""
@@ -81,14 +81,16 @@ class ProgressBar(Callback):
         row = run.history.last()
         shown = {k.removeprefix("validation_"): v for k, v in row.items() if "validation" in k}
         self.validation = "   validation " + text(shown) if shown else ""
-        self.show(run)
+        self.show(run, refresh=True)
 
-    def show(self, run: Any) -> None:
-        """Redraw."""
+    def show(self, run: Any, refresh: bool = False) -> None:
+        """Give the bar its numbers; it redraws now and then by itself, or at once."""
         self.looked = monotonic()
         epoch = f"{min(run.epoch + 1, run.epochs):{len(str(run.epochs))}}/{run.epochs}"
         numbers = text(run.meter.row()) + self.validation
-        self.bar.update(self.task, completed=run.steps, epoch=epoch, numbers=numbers)
+        self.bar.update(
+            self.task, completed=run.steps, epoch=epoch, numbers=numbers, refresh=refresh
+        )
 
     def end(self, run: Any) -> None:
         """Leave the bar as it stands."""

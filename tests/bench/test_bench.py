@@ -125,7 +125,7 @@ def test_from_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     results = json.loads(path.read_text())
     (row,) = results["steps"]
-    assert list(row["peers"]) == ["contraflow", "NumPy by hand"]
+    assert list(row["peers"]) == ["contraflow", "contraflow eager", "NumPy by hand"]
     assert "- PyTorch: left out on request." in done.stdout
     assert row["parameters"] == 9
     assert results["versions"]["numpy"] == np.__version__
