@@ -269,6 +269,8 @@ class Native:
 
     def point(self, buffer: Buffer, array: Any) -> None:
         """Say which array a buffer is; it must be contiguous."""
+        if self.arrays.get(buffer) is array:
+            return
         self.table[self.slots[buffer]] = array.__array_interface__["data"][0]
         self.arrays[buffer] = array
 

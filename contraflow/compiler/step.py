@@ -202,6 +202,10 @@ class Version:
                 zip(self.native.program.outputs, graph.outputs, strict=True)
             )
         ]
+        # whose gradients are left: always the same tensors, unless arguments are among them
+        handles = {id(t) for t in captured.arguments}
+        owners = [output.owner for output in self.outputs]
+        self.owners = None if handles & set(map(id, owners)) else owners
         self.forgotten = [tensor for tensor, position in captured.grads if position is None]
 
     def held(self, given: list[Tensor]) -> list[Any]:
@@ -277,7 +281,9 @@ class Version:
             if self.alarm:
                 raise self.out_of_range()
         passed = self.captured.passed
-        owners = [None if o.owner is None else passed(o.owner, given) for o in self.outputs]
+        owners = self.owners or [
+            None if o.owner is None else passed(o.owner, given) for o in self.outputs
+        ]
         for output, owner in zip(self.outputs, owners, strict=True):
             output.prepare(self.native, owner)
         self.native()
