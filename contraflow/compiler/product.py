@@ -8,6 +8,9 @@ before anything is written.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from contraflow.compiler.emit import LLVM, Emitter, Reg, kind_of
 from contraflow.compiler.kernels import Body, Text, shuffled
 from contraflow.compiler.loops import Buffer, Contraction, Kernel, Place
@@ -16,18 +19,49 @@ __all__ = ["panel_of", "product"]
 
 ROWS = 6
 FEW_ROWS = 12  # so few rows do not pay for packing a panel that is contiguous already
+DEEP = 256  # so many k of a panel stay in the first cache; deeper products go in blocks
+LARGE = 4_000_000  # multiplications from which packing a turned A pays
 
 
 def lanes_of(kind: str) -> int:
     return 8 if kind == "f32" else 4
 
 
+def depths(k: int) -> tuple[int, int, int]:
+    """A depth as nearly equal blocks: (their size, how many of them, what is left)."""
+    count = max(1, round(k / DEEP))
+    size = -(-k // count)
+    size += -size % 8 if count > 1 else 0
+    return (size, *divmod(k, size)) if k else (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """What a product needs beside its operands, in elements, one after the other."""
+
+    panel: int  # a block of B, 16 columns wide
+    sums: int  # all rows of a panel of the result, when the depth goes in blocks
+    left: int  # A in blocks of 6 rows, when it is large and turned
+
+    @staticmethod
+    def of(c: Contraction, m: int, n: int, width: int) -> Scratch:
+        size, count, rest = depths(c.k)
+        whole = m + -m % ROWS
+        deep = count + bool(rest) > 1
+        turned_left = c.a.strides[-2] == 1 and c.a.strides[-1] != 1 and m * n * c.k >= LARGE
+        return Scratch(
+            max(size, 1) * width, whole * width if deep else 0, whole * c.k if turned_left else 0
+        )
+
+
 def panel_of(kernel: Kernel) -> Buffer:
-    """The scratch memory of a packed panel."""
+    """The scratch memory of a product."""
     c = kernel.anchor
     assert isinstance(c, Contraction)
     dtype = c.b.buffer.dtype
-    return Buffer("arena", dtype, max(c.k, 1) * 2 * lanes_of(kind_of(dtype)), "panel")
+    m, n = kernel.dims[-2:]
+    need = Scratch.of(c, m, n, 2 * lanes_of(kind_of(dtype)))
+    return Buffer("arena", dtype, need.panel + need.sums + need.left, "panel")
 
 
 def product(kernel: Kernel, panel: Buffer) -> Text:
@@ -51,6 +85,7 @@ class _Product:
         self.a, self.b = self.body.names[c.a.buffer], self.body.names[c.b.buffer]
         self.a_m, self.a_k = c.a.strides[-2:]
         self.b_k, self.b_n = c.b.strides[-2:]
+        self.need = Scratch.of(c, self.m, self.n, self.width)
 
     def text(self) -> Text:
         e = self.e
@@ -70,6 +105,9 @@ class _Product:
         self.indices = indices
         self.a_base = self.start(self.c.a)
         self.b_base = self.start(self.c.b)
+        self.partial = self.e.gep(self.panel, str(self.need.panel), self.kind)
+        if self.need.left:
+            self.pack_left()
         full, rest = divmod(self.n, self.width)
         if full:
             with self.e.loop(0, full * self.width, self.width) as j:
@@ -90,41 +128,109 @@ class _Product:
 
     def columns(self, j: str, valid: int) -> None:
         """All rows of the columns that begin at ``j``."""
-        e = self.e
-        direct = self.b_n == 1 and valid == self.width and self.m <= FEW_ROWS
-        offset = e.value(f"mul nsw i64 {j}, {self.b_n}", "i64")[0]
-        source = e.gep(self.b_base, offset, self.kind)
-        if direct:
+        offset = self.e.value(f"mul nsw i64 {j}, {self.b_n}", "i64")[0]
+        source = self.e.gep(self.b_base, offset, self.kind)
+        if self.need.sums:
+            self.columns_in_blocks(source, j, valid)
+            return
+        if self.b_n == 1 and valid == self.width and self.m <= FEW_ROWS:
             self.panel_at, self.panel_step = source, self.b_k
         else:
-            self.pack(source, valid)
+            self.pack(source, valid, self.c.k)
             self.panel_at, self.panel_step = self.panel, self.width
+        for i, rows in self.row_blocks():
+            self.tile(i, j, rows, valid)
+
+    def row_blocks(self) -> Iterator[tuple[str, int]]:
+        """The first row and the number of rows of each block: a loop over sixes, then the rest."""
         blocks, rest = divmod(self.m, ROWS)
         if blocks:
-            with e.loop(0, blocks * ROWS, ROWS) as i:
-                self.tile(i, j, ROWS, valid)
+            with self.e.loop(0, blocks * ROWS, ROWS) as i:
+                yield i, ROWS
         if rest:
-            self.tile(str(blocks * ROWS), j, rest, valid)
+            yield str(blocks * ROWS), rest
 
-    def pack(self, source: str, valid: int) -> None:
+    def columns_in_blocks(self, source: str, j: str, valid: int) -> None:
+        """A deep product: block after block of k is added to sums that lie in the first cache."""
+        e, (size, count, rest) = self.e, depths(self.c.k)
+        rows = self.need.sums // self.width
+        with e.loop(0, rows * self.width, self.lanes) as i, e.wide(self.lanes):
+            e.store(e.const(0, self.kind), e.gep(self.partial, i, self.kind))
+        self.panel_at, self.panel_step = self.panel, self.width
+        with e.loop(0, count * size, size) as k:
+            self.add_block(source, k, size, valid)
+        if rest:
+            self.add_block(source, str(count * size), rest, valid)
+        with e.loop(0, self.m) as i:
+            self.finish_row(i, e.gep(self.partial, self.times(i, self.width), self.kind), j, valid)
+
+    def add_block(self, source: str, k: str, size: int, valid: int) -> None:
+        e = self.e
+        self.pack(e.gep(source, self.times(k, self.b_k), self.kind), valid, size)
+        for i, rows in self.row_blocks():
+            first, a_m, a_k = self.left(i, k)
+            at = e.gep(self.partial, self.times(i, self.width), self.kind)
+            with e.wide(self.lanes):
+                places = [
+                    e.gep(at, str(r * self.width + h * self.lanes), self.kind)
+                    for r in range(rows)
+                    for h in range(2)
+                ]
+                starts = [e.load(place, self.kind) for place in places]
+            sums = self.sums(first, a_m, a_k, rows, size, starts)
+            with e.wide(self.lanes):
+                for place, reg in zip(places, sums, strict=True):
+                    e.store(reg, place)
+
+    def times(self, index: str, factor: int) -> str:
+        return index if factor == 1 else self.e.value(f"mul nsw i64 {index}, {factor}", "i64")[0]
+
+    # ---- the left operand ----------------------------------------------------------------------
+
+    def pack_left(self) -> None:
+        """Copy a turned A, six rows side by side for each k: it is read in order from then on."""
+        e = self.e
+        self.packed = e.gep(self.partial, str(self.need.sums), self.kind)
+        for i, rows in self.row_blocks():
+            block = e.gep(self.packed, self.times(i, self.c.k), self.kind)
+            source = e.gep(self.a_base, i, self.kind)
+            with e.loop(0, self.c.k) as k:
+                row = e.gep(source, self.times(k, self.a_k), self.kind)
+                target = e.gep(block, self.times(k, ROWS), self.kind)
+                for r in range(rows):
+                    reg = e.load(e.gep(row, str(r), self.kind), self.kind)
+                    e.store(reg, e.gep(target, str(r), self.kind))
+
+    def left(self, i: str, k: str) -> tuple[str, int, int]:
+        """Where row i and depth k of A begin, and the steps to the next row and the next k."""
+        e = self.e
+        if self.need.left:
+            block = e.gep(self.packed, self.times(i, self.c.k), self.kind)
+            return e.gep(block, self.times(k, ROWS), self.kind), 1, ROWS
+        row = e.gep(self.a_base, self.times(i, self.a_m), self.kind)
+        return e.gep(row, self.times(k, self.a_k), self.kind), self.a_m, self.a_k
+
+    # ---- packing a panel -----------------------------------------------------------------------
+
+    def pack(self, source: str, valid: int, depth: int) -> None:
         """Copy a panel of B, k by k, filled up with zeros."""
-        if not self.c.k:
+        if not depth:
             return
-        whole = self.c.k // self.lanes * self.lanes
+        whole = depth // self.lanes * self.lanes
         if valid < self.width:
-            self.pack_slowly(source, valid, 0)
+            self.pack_slowly(source, valid, 0, depth)
         elif self.b_n == 1:
-            self.pack_rows(source)
+            self.pack_rows(source, depth)
         elif self.b_k == 1 and self.lanes == 8 and whole:
             self.pack_transposed(source, whole)
-            if whole < self.c.k:
-                self.pack_slowly(source, valid, whole)
+            if whole < depth:
+                self.pack_slowly(source, valid, whole, depth)
         else:
-            self.pack_slowly(source, valid, 0)
+            self.pack_slowly(source, valid, 0, depth)
 
-    def pack_rows(self, source: str) -> None:
+    def pack_rows(self, source: str, depth: int) -> None:
         e = self.e
-        with e.loop(0, self.c.k) as k:
+        with e.loop(0, depth) as k:
             at = e.value(f"mul nsw i64 {k}, {self.b_k}", "i64")[0]
             to = e.value(f"mul nsw i64 {k}, {self.width}", "i64")[0]
             row, target = e.gep(source, at, self.kind), e.gep(self.panel, to, self.kind)
@@ -133,10 +239,10 @@ class _Product:
                     reg = e.load(e.gep(row, str(half), self.kind), self.kind)
                     e.store(reg, e.gep(target, str(half), self.kind))
 
-    def pack_slowly(self, source: str, valid: int, begin: int) -> None:
+    def pack_slowly(self, source: str, valid: int, begin: int, depth: int) -> None:
         """Element by element: ragged panels and odd strides."""
         e = self.e
-        with e.loop(begin, self.c.k) as k:
+        with e.loop(begin, depth) as k:
             at = e.value(f"mul nsw i64 {k}, {self.b_k}", "i64")[0]
             to = e.value(f"mul nsw i64 {k}, {self.width}", "i64")[0]
             row, target = e.gep(source, at, self.kind), e.gep(self.panel, to, self.kind)
@@ -167,21 +273,22 @@ class _Product:
     def tile(self, i: str, j: str, rows: int, valid: int) -> None:
         """Sum a tile in registers, then run the kernel's expressions over it."""
         e = self.e
-        at = e.value(f"mul nsw i64 {i}, {self.a_m}", "i64")[0]
-        first = e.gep(self.a_base, at, self.kind)
-        sums = self.sums(first, rows)
+        first, a_m, a_k = self.left(i, "0")
         with e.wide(self.lanes):
-            for r in range(rows):
-                for h in range(2):
-                    position = str(r * self.width + h * self.lanes)
-                    e.store(sums[2 * r + h], e.gep("%tile", position, self.kind))
+            zeros = [e.const(0, self.kind)] * (2 * rows)
+        sums = self.sums(first, a_m, a_k, rows, self.c.k, zeros)
+        with e.wide(self.lanes):
+            for k, reg in enumerate(sums):
+                e.store(reg, e.gep("%tile", str(k * self.lanes), self.kind))
         with e.loop(0, rows) as r:
             i_r = e.value(f"add nsw i64 {i}, {r}", "i64")[0]
-            self.body.enter_row([*self.indices, i_r])
-            start = e.value(f"mul nsw i64 {r}, {self.width}", "i64")[0]
-            line = e.gep("%tile", start, self.kind)
-            self.body.prepare()
-            self.epilogue(line, j, valid)
+            self.finish_row(i_r, e.gep("%tile", self.times(r, self.width), self.kind), j, valid)
+
+    def finish_row(self, i: str, line: str, j: str, valid: int) -> None:
+        """The kernel's expressions over a row of a panel, whose sums lie at ``line``."""
+        self.body.enter_row([*self.indices, i])
+        self.body.prepare()
+        self.epilogue(line, j, valid)
 
     def epilogue(self, line: str, j: str, valid: int) -> None:
         e = self.e
@@ -197,27 +304,29 @@ class _Product:
                 reg = e.load(e.gep(line, c, self.kind), self.kind)
                 self.body.point(column, reg)
 
-    def sums(self, first: str, rows: int) -> list[Reg]:
-        """The sums over k of ``rows`` rows by two vectors of columns."""
+    def sums(
+        self, first: str, a_m: int, a_k: int, rows: int, depth: int, starts: list[Reg]
+    ) -> list[Reg]:
+        """``starts`` and the sums over k of ``rows`` rows by two vectors of columns."""
         e = self.e
+        if not depth:
+            return starts
         with e.wide(self.lanes):
-            zero, vector = e.const(0, self.kind), e.type(self.kind)
-        if not self.c.k:
-            return [zero] * (2 * rows)
-        unroll = next(u for u in (4, 2, 1) if self.c.k % u == 0)
-        with e.loop(0, self.c.k, unroll, [(zero, vector)] * (2 * rows)) as (k, state):
+            vector = e.type(self.kind)
+        unroll = next(u for u in (4, 2, 1) if depth % u == 0)
+        carried = [(reg, vector) for reg in starts]
+        with e.loop(0, depth, unroll, carried) as (k, state):
             acc = list(state.now)
-            to = e.value(f"mul nsw i64 {k}, {self.panel_step}", "i64")[0]
-            b_at = e.gep(self.panel_at, to, self.kind)
-            from_ = e.value(f"mul nsw i64 {k}, {self.a_k}", "i64")[0]
-            a_at = e.gep(first, from_, self.kind)
+            b_at = e.gep(self.panel_at, self.times(k, self.panel_step), self.kind)
+            a_at = e.gep(first, self.times(k, a_k), self.kind)
             with e.wide(self.lanes):
                 for u in range(unroll):
-                    acc = self.step(acc, a_at, b_at, u, rows)
+                    lines = [e.gep(a_at, str(r * a_m + u * a_k), self.kind) for r in range(rows)]
+                    acc = self.step(acc, lines, b_at, u)
             state.next.extend(acc)
         return list(state.final)
 
-    def step(self, acc: list[Reg], a_at: str, b_at: str, u: int, rows: int) -> list[Reg]:
+    def step(self, acc: list[Reg], lines: list[str], b_at: str, u: int) -> list[Reg]:
         """One k: two vectors of B, one number of A for each row."""
         e = self.e
         halves = [
@@ -225,9 +334,8 @@ class _Product:
             for h in range(2)
         ]
         found = []
-        for r in range(rows):
-            one = e.scalar_load(e.gep(a_at, str(r * self.a_m + u * self.a_k), self.kind), self.kind)
-            a = e.splat(one)
+        for r, line in enumerate(lines):
+            a = e.splat(e.scalar_load(line, self.kind))
             found += [e.fma(a, halves[h], acc[2 * r + h]) for h in range(2)]
         return found
 
