@@ -14,6 +14,7 @@ import typing as _typing
 from importlib import import_module as _import_module
 from math import e, inf, nan, pi
 from sys import modules as _modules
+from types import FunctionType as _FunctionType
 
 from contraflow import autograd, func, linalg
 from contraflow.base.dtypes import DType as dtype
@@ -45,11 +46,14 @@ from contraflow.base.errors import (
     ShapeError,
     StateError,
 )
+from contraflow.base.settings import *
 from contraflow.func import vmap
+from contraflow.ops import families as _families
 from contraflow.ops.activation import *
 from contraflow.ops.arith import *
 from contraflow.ops.blend import *
 from contraflow.ops.decompose import *
+from contraflow.ops.distances import *
 from contraflow.ops.einsum import *
 from contraflow.ops.extrema import *
 from contraflow.ops.index import *
@@ -68,13 +72,16 @@ from contraflow.ops.shape import *
 from contraflow.ops.softmax import *
 from contraflow.ops.sort import *
 from contraflow.ops.special import *
+from contraflow.ops.spelling import spelled as _spelled
 from contraflow.ops.statistics import *
 from contraflow.ops.transcendental import *
 from contraflow.tensor import methods as _methods
+from contraflow.tensor.constructors import *
 from contraflow.tensor.convert import *
 from contraflow.tensor.create import *
 from contraflow.tensor.grad_mode import *
 from contraflow.tensor.handles import *
+from contraflow.tensor.histogram import *
 from contraflow.tensor.indexing import *
 from contraflow.tensor.printing import *
 from contraflow.tensor.questions import *
@@ -82,6 +89,13 @@ from contraflow.tensor.rng import *
 from contraflow.tensor.sampling import *
 from contraflow.tensor.tensor import Size, Tensor
 from contraflow.tensor.unique import *
+
+# The functions as users call them: also with NumPy's names for their arguments, and with `out=`.
+for _family in _families.ALL:
+    for _name in getattr(_family, "__all__", ()):
+        _function = globals().get(_name)
+        if type(_function) is _FunctionType and _function is getattr(_family, _name):
+            globals()[_name] = _spelled(_function)
 
 float = float32
 double = float64
@@ -93,24 +107,40 @@ long = int64
 # What `import contraflow` leaves out, because it costs time or needs more than NumPy: each name is
 # loaded when it is first asked for. Type checkers and editors see plain imports.
 _LATER = {
+    "GradScaler": "contraflow.amp",
+    "accelerator": "contraflow.accelerator",
+    "amp": "contraflow.amp",
+    "autocast": "contraflow.amp",
+    "backends": "contraflow.backends",
     "capture": "contraflow.capture",
     "compile": "contraflow.compiler",
+    "cuda": "contraflow.cuda",
     "data": "contraflow.data",
+    "get_num_threads": "contraflow.base.threads",
     "load": "contraflow.interop",
     "nn": "contraflow.nn",
     "optim": "contraflow.optim",
     "save": "contraflow.interop",
+    "set_num_threads": "contraflow.base.threads",
     "train": "contraflow.train",
     "utils": "contraflow.utils",
 }
 
 if _typing.TYPE_CHECKING:
+    from contraflow import accelerator as accelerator
+    from contraflow import amp as amp
+    from contraflow import backends as backends
     from contraflow import capture as capture
+    from contraflow import cuda as cuda
     from contraflow import data as data
     from contraflow import nn as nn
     from contraflow import optim as optim
     from contraflow import train as train
     from contraflow import utils as utils
+    from contraflow.amp import GradScaler as GradScaler
+    from contraflow.amp import autocast as autocast
+    from contraflow.base.threads import get_num_threads as get_num_threads
+    from contraflow.base.threads import set_num_threads as set_num_threads
     from contraflow.compiler import compile as compile
     from contraflow.interop import load as load
     from contraflow.interop import save as save

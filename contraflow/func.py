@@ -19,7 +19,8 @@ from contraflow.tensor.gradients import grad as gradients
 from contraflow.tensor.tensor import Tensor
 
 __all__ = [
-    "grad", "grad_and_value", "hessian", "jacfwd", "jacobian", "jacrev", "jvp", "vjp", "vmap",
+    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacobian", "jacrev", "jvp",
+    "vjp", "vmap",
 ]  # fmt: skip
 
 ArgNums = int | tuple[int, ...]
@@ -373,3 +374,63 @@ def _stacked(results: list[Any], dims: Any) -> Any:
         made = [_stacked(list(c), d) for c, d in zip(columns, each, strict=True)]
         return tuple(made) if isinstance(first, tuple) else made
     return stack(results, dims)
+
+
+def functional_call(
+    module: Any,
+    parameter_and_buffer_dicts: Any,
+    args: Any = None,
+    kwargs: dict[str, Any] | None = None,
+    *,
+    tie_weights: bool = True,
+    strict: bool = False,
+) -> Any:
+    """Call a module with other tensors in place of its parameters and buffers, by their names.
+
+    Args:
+        parameter_and_buffer_dicts: names and tensors, in one dict or several.
+        args: the arguments, in a tuple (a single one may be given by itself).
+        tie_weights: a tensor that the module holds under several names is replaced everywhere.
+        strict: every parameter and buffer must be given.
+
+    >>> import contraflow as cf
+    >>> layer = cf.nn.Linear(2, 1)
+    >>> given = {"weight": cf.ones(1, 2), "bias": cf.zeros(1)}
+    >>> cf.func.functional_call(layer, given, cf.tensor([1.0, 2.0]))
+    tensor([3.])
+
+    Raises:
+        ArgumentError: for a name that the module does not have, or with ``strict`` a missing one.
+    """
+    several = isinstance(parameter_and_buffer_dicts, list | tuple)
+    given: dict[str, Any] = {}
+    for part in parameter_and_buffer_dicts if several else (parameter_and_buffer_dicts,):
+        given.update(part)
+    places = dict(_places(module))
+    unknown, missing = sorted(given.keys() - places), sorted(places.keys() - given)
+    if unknown or (strict and missing):
+        rows = [("unknown", unknown), ("missing", missing if strict else [])]
+        fix = "dict(module.named_parameters()) has the names"
+        raise ArgumentError(lesson("functional_call: these are not the module's names", rows, fix))
+    now = {name: holder[key] for name, (holder, key) in places.items()}
+    new = {id(now[name]): value for name, value in given.items()}
+    values = () if args is None else args if isinstance(args, tuple) else (args,)
+    try:
+        for name, (holder, key) in places.items():
+            if name in given:
+                holder[key] = given[name]
+            elif tie_weights:
+                holder[key] = new.get(id(now[name]), now[name])
+        return module(*values, **(kwargs or {}))
+    finally:
+        for name, (holder, key) in places.items():
+            holder[key] = now[name]
+
+
+def _places(module: Any) -> Any:
+    """Where a module and its submodules keep each parameter and buffer, by its full name."""
+    for path, part in module.named_modules(remove_duplicate=False):
+        for holder in (part._parameters, part._buffers):
+            for key, value in holder.items():
+                if value is not None:
+                    yield (f"{path}.{key}" if path else key), (holder, key)

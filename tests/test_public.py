@@ -17,8 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 LIST = Path(__file__).with_name("public_names.txt")
 DOORS = (
     "contraflow",
+    "contraflow.accelerator",
+    "contraflow.amp",
     "contraflow.autograd",
+    "contraflow.autograd.functional",
+    "contraflow.backends.cuda",
+    "contraflow.backends.cudnn",
+    "contraflow.backends.mps",
     "contraflow.capture",
+    "contraflow.cuda",
+    "contraflow.cuda.amp",
     "contraflow.data",
     "contraflow.func",
     "contraflow.linalg",
@@ -32,6 +40,9 @@ DOORS = (
     "contraflow.train",
     "contraflow.utils",
     "contraflow.utils.checkpoint",
+    "contraflow.utils.data.dataloader",
+    "contraflow.utils.data.dataset",
+    "contraflow.utils.data.sampler",
 )
 EXPECTED = [
     "Generator",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contraflow.autograd import function
+from contraflow.autograd import function, functional
 from contraflow.tensor.custom import Function, detect_anomaly, set_detect_anomaly
 from contraflow.tensor.grad_mode import (
     enable_grad,
@@ -21,6 +21,7 @@ __all__ = [
     "detect_anomaly",
     "enable_grad",
     "function",
+    "functional",
     "grad",
     "gradcheck",
     "gradgradcheck",

@@ -13,10 +13,17 @@ from contraflow.base.modes import current
 from contraflow.base.tree import flatten, map_tree
 from contraflow.capture.recorder import External, Recorder
 from contraflow.graph import Graph, Value, drop_dead, evaluate, to_text, verify
-from contraflow.tensor.tape import version_of
+from contraflow.tensor.tape import reachable, version_of
 from contraflow.tensor.tensor import Tensor, make, set_grad
 
 __all__ = ["CapturedStep", "Hole", "capture", "check_like", "check_own", "named"]
+
+
+def unspent(node: Any) -> bool:
+    """Whether backward could still go from here: no part of the history was used up by another."""
+    if node is None or getattr(node, "args", None) is None:
+        return False
+    return all(getattr(below, "args", below) is not None for below in reachable([node]))
 
 
 class CapturedStep:
@@ -226,7 +233,7 @@ def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -
         def hole(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
                 return leaf
-            if leaf._node is not None and getattr(leaf._node, "args", None) is not None:
+            if unspent(leaf._node):
                 unfinished.append(leaf.aval)
             outputs.append(recorder.symbol(leaf))
             return Hole(len(outputs) - 1)

@@ -1,20 +1,13 @@
-"""How many threads NumPy's matrix products use."""
+"""How many threads a command computes with."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-from pathlib import Path
 
-import numpy as np
+from contraflow.base.threads import blas_function, set_num_threads
 
 __all__ = ["set_blas_threads"]
 
-FOLDERS = ("../numpy.libs", ".dylibs")  # where NumPy's wheels keep OpenBLAS
-SETTERS = (
-    "scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads",
-    "openblas_set_num_threads64_", "openblas_set_num_threads",
-)  # fmt: skip
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -29,12 +22,7 @@ def set_blas_threads(count: int | None) -> bool:
         if any(variable in os.environ for variable in VARIABLES):
             return False
         count = 1
-    root = Path(np.__file__).parent
-    libraries = (path for folder in FOLDERS for path in (root / folder).glob("*openblas*"))
-    for path in libraries:
-        library = ctypes.CDLL(str(path))
-        setter = next((getattr(library, n) for n in SETTERS if hasattr(library, n)), None)
-        if setter is not None:
-            setter(ctypes.c_int(count))
-            return True
-    return False
+    if blas_function("set") is None:
+        return False
+    set_num_threads(count)
+    return True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from operator import index
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter, index
 from typing import Any
 
 from contraflow.base.errors import DTypeError, IndexOutOfRange, StateError, lesson
 from contraflow.nn.module import Module
 from contraflow.nn.parameter import Parameter
+from contraflow.tensor.constructors import typename
 from contraflow.tensor.tensor import Tensor
 
 __all__ = ["ParameterDict", "ParameterList"]
@@ -34,13 +35,13 @@ def as_parameter(value: Any) -> Any:
     return value
 
 
-def shown(key: Any, value: Any) -> str:
+def shown(key: Any, value: Any, name_of: Callable[[Any], Any]) -> str:
     """The line of an entry in the text of a ParameterList or ParameterDict."""
     if not isinstance(value, Tensor):
         return f"  ({key}): Object of type: {type(value).__name__}"
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
     size = "x".join(map(str, value.shape))
-    return f"  ({key}): {kind} containing: [{value.dtype} of size {size}]"
+    return f"  ({key}): {kind} containing: [{name_of(value)} of size {size}]"
 
 
 class ParameterList(Module):
@@ -102,7 +103,7 @@ class ParameterList(Module):
 
     def extra_repr(self) -> str:
         """One line an entry."""
-        return "\n".join(shown(i, value) for i, value in enumerate(self))
+        return "\n".join(shown(i, value, attrgetter("dtype")) for i, value in enumerate(self))
 
 
 class ParameterDict(Module):
@@ -221,4 +222,4 @@ class ParameterDict(Module):
 
     def extra_repr(self) -> str:
         """One line an entry."""
-        return "\n".join(shown(name, value) for name, value in self.items())
+        return "\n".join(shown(name, value, typename) for name, value in self.items())

@@ -17,6 +17,7 @@ from contraflow.ops import (
     creation,
     cross_entropy,
     decompose,
+    distances,
     einsum,
     extrema,
     fold,
@@ -53,8 +54,8 @@ __all__ = ["ALL"]
 
 ALL = (
     accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy,
-    decompose, einsum, extrema, fold, fused_loss, gelu, index, join, linalg, logic, matmul,
-    matrix_exp, mode, normalize_records, poisson, pool_records, products, quantile, random, reduce,
-    repeats, resample, rounding, scan, shape, softmax, sort, special, statistics, transcendental,
-    view,
+    decompose, distances, einsum, extrema, fold, fused_loss, gelu, index, join, linalg, logic,
+    matmul, matrix_exp, mode, normalize_records, poisson, pool_records, products, quantile,
+    random, reduce, repeats, resample, rounding, scan, shape, softmax, sort, special, statistics,
+    transcendental, view,
 )  # fmt: skip

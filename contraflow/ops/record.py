@@ -35,6 +35,7 @@ from contraflow.base.dtypes import DType
 from contraflow.base.errors import DTypeError, lesson
 from contraflow.base.modes import Modes, local
 from contraflow.base.shapes import Shape
+from contraflow.ops.spelling import into
 
 __all__ = ["OPS", "Aval", "GradRule", "Op", "Operand", "Plan", "Sample", "bind", "op", "set_eager"]
 
@@ -216,6 +217,10 @@ class Op:
     _plans: dict[tuple[int, int], Plan]
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
+        if "out" in attrs:
+            out = attrs.pop("out")
+            result = self(*args, **attrs)
+            return result if out is None else into(out, result)
         if len(args) != self.arity and not self.variadic:
             args = self.named(args, attrs)
         return bind(self, args, attrs)

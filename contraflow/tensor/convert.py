@@ -25,11 +25,15 @@ from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
 from contraflow.ops.shape import reshape, transpose
 from contraflow.ops.view import permute_dims
+from contraflow.tensor.constructors import TYPES, TensorType
 from contraflow.tensor.create import from_numpy, ones, read_device, tensor, zeros
 from contraflow.tensor.create import full as make_full
 from contraflow.tensor.tensor import Tensor, look, write
 
-__all__ = ["clone", "device", "from_dlpack", "is_tensor", "numel"]
+__all__ = [
+    "clone", "device", "from_dlpack", "get_default_device", "is_tensor", "numel",
+    "set_default_device",
+]  # fmt: skip
 
 
 class device:
@@ -43,6 +47,12 @@ class device:
     def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
         read_device(type)
         self.type, self.index = "cpu", index
+
+    def __enter__(self) -> device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def __repr__(self) -> str:
         return "device(type='cpu')"
@@ -58,6 +68,28 @@ class device:
 
 
 CPU = device()
+
+
+def get_default_device() -> device:
+    """The CPU.
+
+    >>> import contraflow as cf
+    >>> cf.get_default_device()
+    device(type='cpu')
+    """
+    return CPU
+
+
+def set_default_device(device: Any) -> None:
+    """Accept the CPU.
+
+    >>> import contraflow as cf
+    >>> cf.set_default_device("cpu")
+
+    Raises:
+        ArgumentError: for any other device.
+    """
+    read_device(device)
 
 
 def clone(input: Tensor, *, memory_format: Any = None) -> Any:
@@ -105,8 +137,15 @@ def _caster(target: DType) -> Any:
 
 
 def type_(self: Tensor, dtype: Any = None) -> Any:
-    """The dtype's name, or the tensor converted to ``dtype``."""
-    return f"contraflow.{self.dtype.name}" if dtype is None else to(self, as_dtype(dtype))
+    """The name of the tensor's type, or the tensor converted to ``dtype``.
+
+    >>> import contraflow as cf
+    >>> cf.ones(2).type(), cf.ones(2).type(cf.LongTensor)
+    ('contraflow.FloatTensor', tensor([1, 1]))
+    """
+    if dtype is None:
+        return repr(TYPES[self.dtype])
+    return to(self, dtype.dtype if isinstance(dtype, TensorType) else as_dtype(dtype))
 
 
 def size(self: Tensor, dim: int | None = None) -> Any:

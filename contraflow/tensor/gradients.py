@@ -44,6 +44,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
@@ -55,6 +56,7 @@ def grad(
         inputs: the tensors to differentiate by.
         grad_outputs: the gradient of each output (None: 1, for a single element).
         create_graph: record it, for derivatives of higher order.
+        only_inputs: PyTorch's name for what is always so.
         allow_unused: give None (or zeros with ``materialize_grads``) for an input that was not
             used, instead of an error.
 

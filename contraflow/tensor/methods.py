@@ -14,7 +14,18 @@ from contraflow.ops.arith import add_op, div_op, mul, neg, pow, sub_op
 from contraflow.ops.join import unbind
 from contraflow.ops.matmul import matmul
 from contraflow.ops.record import bind
-from contraflow.tensor import convert, handles, indexing, questions, sampling, tape, unique
+from contraflow.ops.spelling import spelled
+from contraflow.tensor import (
+    convert,
+    handles,
+    histogram,
+    indexing,
+    questions,
+    sampling,
+    tape,
+    unique,
+)
+from contraflow.tensor.constructors import construct
 from contraflow.tensor.gradients import register_hook, retain_grad
 from contraflow.tensor.printing import tensor_html, tensor_repr
 from contraflow.tensor.tensor import Tensor, make, set_grad, snapshot, write
@@ -78,7 +89,7 @@ def method_of(function: Callable[..., Any]) -> Callable[..., Any]:
         method.__name__ = op.name
         method.__doc__ = f"The op {op.name}, element by element."
         return method
-    return function
+    return spelled(function)
 
 
 OPERATORS: dict[str, Any] = {
@@ -109,6 +120,7 @@ def attach_operators() -> None:
         "__invert__": lambda x: logic.bitwise_not(x),
         "where": lambda x, condition, other: arith.where(condition, x, other),
         "polygamma": lambda x, n: special.polygamma(n, x),
+        "__new__": construct,
         "__repr__": tensor_repr,
         "_repr_html_": tensor_html,
         "__iter__": rows_of,
@@ -149,8 +161,9 @@ def rows_of(self: Any) -> Any:
 
 
 def tensor_format(self: Any, spec: str) -> str:
-    """``f"{loss:.4f}"`` works for a tensor of one element."""
-    return format(self.item(), spec) if spec else repr(self)
+    """``f"{loss:.4f}"`` works for a tensor of one element; a 0-d tensor shows its number."""
+    number = spec or (type(self) is Tensor and not self.ndim)
+    return format(self.item(), spec) if number else repr(self)
 
 
 def attach_family(family: ModuleType) -> None:
@@ -162,7 +175,7 @@ def attach_family(family: ModuleType) -> None:
 
 
 attach_operators()
-for _family in (*families.ALL, sampling, unique):
+for _family in (*families.ALL, histogram, sampling, unique):
     attach_family(_family)
 for _name, _method in (convert.METHODS | handles.METHODS | questions.METHODS).items():
     setattr(Tensor, _name, _method)

@@ -75,11 +75,6 @@ class Tensor(Declared):
     _hooks: dict[int, Callable[[Any], Any]] | None
     retains_grad: bool = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise DTypeError(
-            lesson("Tensor(...) is not a constructor; say what to make", fix="cf.tensor(data)")
-        )
-
     # ---- what it is ------------------------------------------------------------------------
 
     @property

@@ -2,5 +2,6 @@
 
 from __future__ import annotations
 
-from contraflow.data import *  # noqa: F403
+from contraflow.data import *
 from contraflow.data import __all__ as __all__
+from contraflow.utils.data import dataloader, dataset, sampler
