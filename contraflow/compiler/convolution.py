@@ -7,8 +7,9 @@ operand needs no packing and is read in order. A few columns at the end of each 
 for nothing. With a stride the scratch image is split by phase, so that steps of the stride are
 steps of one.
 
-The gradient of the input is the same product with the kernel mirrored and channels exchanged. The
-gradient of the weight sums over positions instead: vectors run along p, and lanes are added last.
+The gradient of the input is the same product with channels exchanged; after a stride, one product
+for each phase, over the taps that reach it. The gradient of the weight sums over positions instead:
+vectors run along p, and lanes are added last.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from contraflow.base.shapes import Shape
 from contraflow.compiler.emit import Emitter, Reg
-from contraflow.compiler.kernels import Body, Text, across, strips
+from contraflow.compiler.kernels import Body, Text, across, rebuilt, strips
 from contraflow.compiler.loops import Buffer, Convolution, Kernel, Place
 
 __all__ = ["convolution", "fits", "scratch_of", "weight_gradient", "weight_scratch_of"]
@@ -43,15 +44,9 @@ class Plane:
         return -(-(self.phases * self.rows * self.row) // LANES) * LANES
 
 
-def fits(
-    kernel: Shape, padding: tuple[tuple[int, int], ...], dilation: Shape, transposed: bool
-) -> bool:
+def fits(kernel: Shape, padding: tuple[tuple[int, int], ...]) -> bool:
     """Whether the generator covers a convolution: two dimensions, nothing cropped."""
-    if len(kernel) != 2 or prod(kernel) > MOST_TAPS or min(map(min, padding)) < 0:
-        return False
-    if not transposed:
-        return True
-    return all(d * (k - 1) >= lo for d, k, (lo, _) in zip(dilation, kernel, padding, strict=True))
+    return len(kernel) == 2 and prod(kernel) <= MOST_TAPS and min(map(min, padding)) >= 0
 
 
 def blocks(count: int, most: int = 6) -> list[tuple[int, int, int]]:
@@ -69,13 +64,10 @@ def blocks(count: int, most: int = 6) -> list[tuple[int, int, int]]:
 class _Scratch:
     """How one image lies in scratch memory, and the code that copies it there."""
 
-    def __init__(self, size: Shape, padding: tuple[tuple[int, int], ...], stride: Shape,
-                 spread: Shape) -> None:  # fmt: skip
-        self.size, self.stride, self.spread = size, stride, spread
+    def __init__(self, size: Shape, padding: tuple[tuple[int, int], ...], stride: Shape) -> None:
+        self.size, self.stride = size, stride
         self.before = tuple(lo for lo, _ in padding)
-        whole = [
-            (n - 1) * g + 1 + lo + hi for n, g, (lo, hi) in zip(size, spread, padding, strict=True)
-        ]
+        whole = [n + lo + hi for n, (lo, hi) in zip(size, padding, strict=True)]
         rows, row = (-(-n // s) for n, s in zip(whole, stride, strict=True))
         self.plane = Plane(rows, row, stride[0] * stride[1])
 
@@ -88,7 +80,7 @@ class _Scratch:
              plane: int) -> None:  # fmt: skip
         """Copy an image of ``channels`` to the scratch; borders are zero already."""
         sc, s_h, s_w = place.strides[-3:]
-        (h, w), (gh, gw) = self.size, self.spread
+        h, w = self.size
         with e.loop(0, channels) as c:
             from_ = e.gep(source, times(e, c, sc), "f32")
             to = e.gep(target, times(e, c, plane), "f32")
@@ -96,16 +88,16 @@ class _Scratch:
                 count = len(range(ph, h, self.stride[0]))
                 with e.loop(0, count) as i:
                     row = e.gep(from_, plus(e, times(e, i, s_h * self.stride[0]), ph * s_h), "f32")
-                    start = self.offset(ph * gh + self.before[0], 0)
-                    line = e.gep(to, plus(e, times(e, i, gh * self.plane.row), start), "f32")
-                    self.fill_row(e, row, s_w, line, w, gw)
+                    start = self.offset(ph + self.before[0], 0)
+                    line = e.gep(to, plus(e, times(e, i, self.plane.row), start), "f32")
+                    self.fill_row(e, row, s_w, line, w)
 
-    def fill_row(self, e: Emitter, row: str, s_w: int, line: str, w: int, gw: int) -> None:
+    def fill_row(self, e: Emitter, row: str, s_w: int, line: str, w: int) -> None:
         sw, lo = self.stride[1], self.before[1]
         for pw in range(min(sw, w)):
             count = len(range(pw, w, sw))
-            start = self.offset(0, pw * gw + lo)
-            whole = count // LANES * LANES if sw * s_w == 1 and gw == 1 else 0
+            start = self.offset(0, pw + lo)
+            whole = count // LANES * LANES if sw * s_w == 1 else 0
             if whole:
                 with e.loop(0, whole, LANES) as j, e.wide(LANES):
                     reg = e.load(e.gep(row, j, "f32"), "f32")
@@ -114,7 +106,7 @@ class _Scratch:
                 with e.loop(whole, count) as j:
                     at = plus(e, times(e, j, sw * s_w), pw * s_w)
                     reg = e.load(e.gep(row, at, "f32"), "f32")
-                    e.store(reg, e.gep(line, plus(e, times(e, j, gw), start), "f32"))
+                    e.store(reg, e.gep(line, plus(e, j, start), "f32"))
 
 
 def times(e: Emitter, index: str, factor: int) -> str:
@@ -146,67 +138,114 @@ def clear(e: Emitter, pointer: str, size: int) -> None:
 
 
 @dataclass(frozen=True)
+class _Phase:
+    """Output rows and columns that see the same taps: all of them, but for the gradient of an
+    image that was walked with a stride."""
+
+    taps: tuple[tuple[int, int], ...]  # (offset in the scratch image, offset in the weight)
+    size: Shape
+    start: Shape  # in the output
+    step: Shape
+
+    def positions(self, row: int) -> int:
+        """Output positions, with the columns that are computed for nothing."""
+        used = (self.size[0] - 1) * row + self.size[1]
+        return -(-used // WIDTH) * WIDTH
+
+
+@dataclass(frozen=True)
 class _Plan:
     """A convolution as a product over (channel, tap): everything is a number by now."""
 
     scratch: _Scratch
     rows: int  # output channels a group
     channels: int  # input channels a group
-    taps: tuple[tuple[int, int], ...]  # (offset in the scratch image, offset in the weight)
     row_step: int  # in the weight, from one output channel to the next
     channel_step: int  # in the weight, from one input channel to the next
     group_step: int  # in the weight, from one group to the next
-    out: Shape
+    phases: tuple[_Phase, ...]
 
     @property
     def positions(self) -> int:
-        """Output positions, with the columns that are computed for nothing."""
-        used = (self.out[0] - 1) * self.scratch.plane.row + self.out[1]
-        return -(-used // WIDTH) * WIDTH
+        """Room for a row of results."""
+        return max(phase.positions(self.scratch.plane.row) for phase in self.phases)
 
     @property
     def plane(self) -> int:
         """Elements of scratch for a channel: room for reads beyond the last row."""
-        reach = max(offset for offset, _ in self.taps) + self.positions
+        reach = max(
+            offset + phase.positions(self.scratch.plane.row)
+            for phase in self.phases
+            for offset, _ in (*phase.taps, (0, 0))
+        )
         return -(-max(self.scratch.plane.size, reach) // LANES) * LANES
 
 
 def plan_of(c: Convolution) -> _Plan:
     """The plan of a forward convolution, or of one for the gradient of its input."""
-    kh, kw = c.kernel
-    dh, dw = c.dilation
+    (kh, kw), (dh, dw) = c.kernel, c.dilation
     o, cg = c.weight.shape[:2]
-    step = kh * kw
-    if not c.transposed:
-        scratch = _Scratch(c.image.shape[2:], c.padding, c.stride, (1, 1))
-        taps = tuple(
-            (scratch.offset(i * dh, j * dw), i * kw + j) for i in range(kh) for j in range(kw)
-        )
-        rows = o // c.groups
-        return _Plan(scratch, rows, cg, taps, cg * step, step, rows * cg * step, c.out)
-    padding = tuple(
-        (d * (k - 1) - lo, d * (k - 1) - lo + extra)
-        for d, k, (lo, _), extra in zip(c.dilation, c.kernel, c.padding, slack(c), strict=True)
-    )
-    scratch = _Scratch(c.image.shape[2:], padding, (1, 1), c.stride)
-    taps = tuple(
-        (scratch.offset(i * dh, j * dw), (kh - 1 - i) * kw + (kw - 1 - j))
-        for i in range(kh)
-        for j in range(kw)
-    )
-    rows_in = o // c.groups
-    return _Plan(scratch, cg, rows_in, taps, step, cg * step, rows_in * cg * step, c.out)
+    area, per_group = kh * kw, o // c.groups
+    if c.transposed:
+        scratch, phases = backward_phases(c)
+        return _Plan(scratch, cg, per_group, area, cg * area, per_group * cg * area, phases)
+    scratch = _Scratch(c.image.shape[2:], c.padding, c.stride)
+    taps = tuple((scratch.offset(i * dh, j * dw), i * kw + j) for i in range(kh) for j in range(kw))
+    phase = _Phase(taps, c.out, (0, 0), (1, 1))
+    return _Plan(scratch, per_group, cg, cg * area, area, per_group * cg * area, (phase,))
 
 
-def slack(c: Convolution) -> list[int]:
-    """What the transposed image lacks at its end to give ``out`` positions."""
+@dataclass(frozen=True)
+class _Line:
+    """The output rows h of one phase: h = start + step i, which tap k reads at row i + shifts[k]
+    of the image (not padded)."""
+
+    start: int
+    count: int
+    shifts: dict[int, int]
+
+
+def lines(n: int, kernel: int, stride: int, dilation: int, before: int) -> list[_Line]:
+    """Where ``oh stride + k dilation = h + before``, solved for oh, for every phase of h."""
     found = []
-    for n, m, s, d, k, (lo, _) in zip(
-        c.out, c.image.shape[2:], c.stride, c.dilation, c.kernel, c.padding, strict=True
-    ):
-        reach = d * (k - 1)
-        found.append(n - ((m - 1) * s + 1 + 2 * (reach - lo) - reach))
+    for phase in range(stride):
+        first = -(-(before - phase) // stride)
+        count = (before + n - 1 - phase) // stride - first + 1
+        shifts = {
+            k: first + (phase - k * dilation) // stride
+            for k in range(kernel)
+            if (phase - k * dilation) % stride == 0
+        }
+        if count > 0:
+            found.append(_Line(first * stride + phase - before, count, shifts))
     return found
+
+
+def backward_phases(c: Convolution) -> tuple[_Scratch, tuple[_Phase, ...]]:
+    """The gradient of an image: each phase of the stride is a convolution of its own, over the
+    taps that reach it."""
+    size = c.image.shape[2:]
+    walked = zip(c.out, c.kernel, c.stride, c.dilation, c.padding, strict=True)
+    both = [lines(n, k, s, d, lo) for n, k, s, d, (lo, _) in walked]
+    padding = []
+    for some, n in zip(both, size, strict=True):
+        low = min((shift for line in some for shift in line.shifts.values()), default=0)
+        high = max(
+            (line.count + shift for line in some for shift in line.shifts.values()), default=0
+        )
+        padding.append((max(-low, 0), max(high - n, 0)))
+    scratch = _Scratch(size, tuple(padding), (1, 1))
+    (top, _), (left, _) = padding
+    phases = []
+    for v in both[0]:
+        for h in both[1]:
+            taps = tuple(
+                (scratch.offset(shift + top, move + left), i * c.kernel[1] + j)
+                for i, shift in v.shifts.items()
+                for j, move in h.shifts.items()
+            )
+            phases.append(_Phase(taps, (v.count, h.count), (v.start, h.start), c.stride))
+    return scratch, tuple(phases)
 
 
 def scratch_of(kernel: Kernel) -> Buffer:
@@ -229,6 +268,7 @@ class _Convolve:
         self.kernel, self.c, self.p = kernel, c, plan_of(c)
         self.e = Emitter()
         self.body = Body(kernel, self.e, (scratch,))
+        self.extra = scratch
         self.scratch = self.body.names[scratch]
 
     def text(self) -> Text:
@@ -246,27 +286,29 @@ class _Convolve:
             w_at = plus(e, times(e, g, p.group_step), c.weight.offset)
             weights = e.gep(weight, w_at, "f32")
             first = times(e, g, p.rows)
-            for start, size, count in blocks(p.rows):
-                with e.loop(start, start + size * count, size) as o:
-                    self.rows(weights, o, size)
-                    channel = e.value(f"add nsw i64 {first}, {o}", "i64")[0]
-                    self.epilogue(n, channel, size)
+            for phase in p.phases:
+                body = Body(seen_from(self.kernel, phase), e, (self.extra,))
+                for start, size, count in blocks(p.rows):
+                    with e.loop(start, start + size * count, size) as o:
+                        self.rows(phase, weights, o, size)
+                        channel = e.value(f"add nsw i64 {first}, {o}", "i64")[0]
+                        self.epilogue(phase, body, n, channel, size)
         e.line("ret void")
         return Text(e, self.body.buffers)
 
-    def rows(self, weights: str, o: str, size: int) -> None:
-        """A block of output channels at all positions."""
+    def rows(self, phase: _Phase, weights: str, o: str, size: int) -> None:
+        """A block of output channels at all positions of a phase."""
         e, p = self.e, self.p
         w = e.gep(weights, times(e, o, p.row_step), "f32")
         with e.wide(LANES):
             zero, vector = e.const(0, "f32"), e.type("f32")
-        with e.loop(0, p.positions, WIDTH) as at:
+        with e.loop(0, phase.positions(p.scratch.plane.row), WIDTH) as at:
             image = e.gep(self.scratch, at, "f32")
             with e.loop(0, p.channels, 1, [(zero, vector)] * (2 * size)) as (ch, state):
                 acc = list(state.now)
                 here = e.gep(image, times(e, ch, p.plane), "f32")
                 w_here = e.gep(w, times(e, ch, p.channel_step), "f32")
-                for offset, tap in p.taps:
+                for offset, tap in phase.taps:
                     acc = self.tap(acc, here, offset, w_here, tap, size)
                 state.next.extend(acc)
             with e.wide(LANES):
@@ -287,19 +329,39 @@ class _Convolve:
                 found += [e.fma(a, halves[h], acc[2 * r + h]) for h in range(2)]
         return found
 
-    def epilogue(self, n: str, channel: str, size: int) -> None:
+    def epilogue(self, phase: _Phase, body: Body, n: str, channel: str, size: int) -> None:
         """The kernel's expressions over the block, row by row of the image."""
-        e, p, (oh, ow) = self.e, self.p, self.p.out
+        e, p, (oh, ow) = self.e, self.p, phase.size
         with e.loop(0, size) as r, e.loop(0, oh) as h:
             o = e.value(f"add nsw i64 {channel}, {r}", "i64")[0]
-            self.body.enter_row([n, o, h])
-            self.body.prepare()
+            body.enter_row([n, o, h])
+            body.prepare()
             start = times(e, r, p.positions)
             start = e.value(f"add nsw i64 {start}, {times(e, h, p.scratch.plane.row)}", "i64")[0]
             line = e.gep(self.block, start, "f32")
             for lanes, begin, end in strips(ow):
                 with e.loop(begin, end, lanes) as i, e.wide(lanes):
-                    self.body.point(i, e.load(e.gep(line, i, "f32"), "f32"))
+                    body.point(i, e.load(e.gep(line, i, "f32"), "f32"))
+
+
+def seen_from(kernel: Kernel, phase: _Phase) -> Kernel:
+    """The kernel over the rows and columns of one phase."""
+    if phase.step == (1, 1) and phase.start == (0, 0):
+        return kernel
+    shape = (*kernel.dims[:2], *phase.size)
+
+    def moved(p: Place) -> Place:
+        v, h = p.strides[-2:]
+        offset = p.offset + phase.start[0] * v + phase.start[1] * h
+        steps = (v * phase.step[0], h * phase.step[1])
+        return Place(p.buffer, offset, shape, (*p.strides[:-2], *steps))
+
+    def shifted(start: float, strides: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
+        v, h = strides[-2:]
+        begin = start + phase.start[0] * v + phase.start[1] * h
+        return begin, (*strides[:-2], v * phase.step[0], h * phase.step[1])
+
+    return rebuilt(kernel, shape, moved, shifted)
 
 
 # ---- the gradient of the weight ------------------------------------------------------------------
@@ -332,7 +394,7 @@ class _Gradient:
             source = e.gep(x, at, "f32")
             s.scratch.fill(e, source, c.image, self.image, c.image.shape[1], s.plane)
             at = plus(e, times(e, n, c.weight.strides[0]), c.weight.offset)
-            flat = _Scratch((s.out[0], s.out[1]), ((0, 0), (0, s.row - s.out[1])), (1, 1), (1, 1))
+            flat = _Scratch(s.out, ((0, 0), (0, s.row - s.out[1])), (1, 1))
             flat.fill(e, e.gep(dy, at, "f32"), c.weight, self.dy, o, s.positions)
             with e.loop(0, c.groups) as g:
                 dy_g = e.gep(self.dy, times(e, g, rows * s.positions), "f32")
@@ -402,7 +464,7 @@ class _GradientSizes:
 
 def _gradient_sizes(c: Convolution) -> _GradientSizes:
     kh, kw = c.kernel
-    scratch = _Scratch(c.image.shape[2:], c.padding, c.stride, (1, 1))
+    scratch = _Scratch(c.image.shape[2:], c.padding, c.stride)
     taps = tuple(
         scratch.offset(i * c.dilation[0], j * c.dilation[1]) for i in range(kh) for j in range(kw)
     )

@@ -9,11 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from contraflow.base.shapes import Shape
 from contraflow.compiler.emit import LLVM, Emitter, Reg, kind_of
 from contraflow.compiler.loops import Buffer, Kernel, Node, Place, Reduction
 from contraflow.compiler.pointwise import POINTWISE, maximum, minimum
 
-__all__ = ["Body", "Text", "across", "combine", "identity", "loops", "shuffled", "strips"]
+__all__ = [
+    "Body",
+    "Text",
+    "across",
+    "combine",
+    "identity",
+    "loops",
+    "rebuilt",
+    "shuffled",
+    "strips",
+]
 
 LANES = 8
 
@@ -330,25 +341,38 @@ def collapsed(kernel: Kernel) -> Kernel:
                 continue
         groups.append([d])
 
-    def strides(s: tuple[int, ...]) -> tuple[int, ...]:
+    def strides(s: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(s[g[-1]] for g in groups)
 
     shape = tuple(prod(dims[d] for d in g) for g in groups)
+    return rebuilt(
+        kernel, shape,
+        lambda p: Place(p.buffer, p.offset, shape, strides(p.strides)),
+        lambda start, s: (start, strides(s)),
+        lambda reduced: tuple(i for i, g in enumerate(groups) if g[0] in reduced),
+    )  # fmt: skip
 
-    def place(p: Place | None) -> Place | None:
-        return None if p is None else Place(p.buffer, p.offset, shape, strides(p.strides))
 
+def rebuilt(
+    kernel: Kernel, dims: Shape, place: Callable[[Place], Place],
+    index: Callable[[Any, tuple[Any, ...]], Any],
+    reduced: Callable[[Shape], Shape] = lambda dims: dims,
+) -> Kernel:  # fmt: skip
+    """The same expressions over another index space: every place, index and reduction moved."""
     new: dict[Node, Node] = {}
     for n in kernel.nodes():
-        value = (n.value[0], strides(n.value[1])) if n.op == "index" else n.value
-        new[n] = Node(n.op, tuple(new[a] for a in n.args), n.dtype, place(n.place), value)
-    reductions = [
-        Reduction(r.kind, new[r.node], place(r.into),  # type: ignore[arg-type]
-                  tuple(i for i, g in enumerate(groups) if g[0] in r.reduced))
-        for r in kernel.reductions
-    ]  # fmt: skip
-    stores = [(place(p), new[n]) for p, n in kernel.stores]
-    return replace(kernel, dims=shape, stores=stores, reductions=reductions)  # type: ignore[arg-type]
+        value = index(*n.value) if n.op == "index" else n.value
+        at = None if n.place is None else place(n.place)
+        new[n] = Node(n.op, tuple(new[a] for a in n.args), n.dtype, at, value)
+    return replace(
+        kernel,
+        dims=dims,
+        stores=[(place(p), new[n]) for p, n in kernel.stores],
+        reductions=[
+            Reduction(r.kind, new[r.node], place(r.into), reduced(r.reduced))
+            for r in kernel.reductions
+        ],
+    )
 
 
 def loops(kernel: Kernel) -> Text:
@@ -367,17 +391,10 @@ def loops(kernel: Kernel) -> Text:
 
 def one_dimensional(kernel: Kernel) -> Kernel:
     """A kernel over a single point, as one over a dimension of size 1."""
-
-    def place(p: Place | None) -> Place | None:
-        return None if p is None else Place(p.buffer, p.offset, (1,), (0,))
-
-    new: dict[Node, Node] = {}
-    for n in kernel.nodes():
-        value = (n.value[0], (0,)) if n.op == "index" else n.value
-        new[n] = Node(n.op, tuple(new[a] for a in n.args), n.dtype, place(n.place), value)
-    reductions = [Reduction(r.kind, new[r.node], place(r.into), ()) for r in kernel.reductions]  # type: ignore[arg-type]
-    stores = [(place(p), new[n]) for p, n in kernel.stores]
-    return replace(kernel, dims=(1,), stores=stores, reductions=reductions)  # type: ignore[arg-type]
+    return rebuilt(
+        kernel, (1,), lambda p: Place(p.buffer, p.offset, (1,), (0,)),
+        lambda start, strides: (start, (0,)),
+    )  # fmt: skip
 
 
 def _nest(body: Body, dims: tuple[int, ...], indices: list[str]) -> None:
