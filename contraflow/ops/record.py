@@ -306,7 +306,8 @@ def op(
     record.joint, record.rules, record._plans = None, {}, {}
     if isinstance(grad, dict):
         record.rules = {
-            key: GradRule(rule, record.operands, record.variadic, outputs) for key, rule in grad.items()
+            key: GradRule(rule, record.operands, record.variadic, outputs)
+            for key, rule in grad.items()
         }
     elif grad is not None:
         rule = GradRule(grad, record.operands, record.variadic, outputs)
