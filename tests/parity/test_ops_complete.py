@@ -32,6 +32,13 @@ ELSEWHERE = {
         "H", "T", "mH", "mT", "cuda", "data", "data_ptr", "device", "dtype", "from_dlpack", "from_numpy",
         "get_default_dtype", "is_cpu", "is_cuda", "is_sparse", "itemsize", "nbytes", "ndim", "numpy",
         "pin_memory", "set_default_dtype", "shape", "Size", "Tensor"},
+    "tests/parity/test_distances.py": {"cdist", "corrcoef", "cov", "cumulative_trapezoid", "dist", "histogram",
+                                       "trapezoid", "trapz"},
+    "tests/parity/test_scripts.py": {
+        "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "GradScaler", "HalfTensor", "IntTensor",
+        "LongTensor", "ShortTensor", "are_deterministic_algorithms_enabled", "autocast", "get_default_device",
+        "get_float32_matmul_precision", "get_num_threads", "set_default_device", "set_float32_matmul_precision",
+        "set_num_threads", "typename", "use_deterministic_algorithms"},
     "tests/parity/test_printing.py": {"set_printoptions"},
 }  # fmt: skip
 EXCEPT = RANDOM.union(*ELSEWHERE.values())
@@ -76,7 +83,7 @@ OTHERWISE = {
     "swapaxes", "swapdims", "diag_embed", "polygamma", "where", "msort", "permute", "broadcast_to", "tensordot",
     "bucketize", "chain_matmul", "addmm", "addbmm", "baddbmm", "celu", "selu", "rrelu", "threshold", "clone",
     "full_like", "ones_like", "zeros_like", "empty_like", "scatter", "gather", "topk", "bmm", "mm", "moveaxis",
-    "bernoulli", "linspace", "unique", "matrix_exp", "kthvalue",
+    "bernoulli", "linspace", "unique", "matrix_exp", "kthvalue", "histogram",
 }  # fmt: skip
 
 
