@@ -333,13 +333,16 @@ def collapsed(kernel: Kernel) -> Kernel:
     fixed = [r.reduced for r in kernel.reductions]
     groups: list[list[int]] = []
     for d, size in enumerate(dims):
+        if size == 1:  # a dimension of one place is no dimension
+            continue
         if groups:
             last = groups[-1][-1]
             alike = all((last in r) == (d in r) for r in fixed)
-            if alike and all(s[last] == s[d] * size or dims[last] == 1 for s in linear):
+            if alike and all(s[last] == s[d] * size for s in linear):
                 groups[-1].append(d)
                 continue
         groups.append([d])
+    groups = groups or [[0]]
 
     def strides(s: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(s[g[-1]] for g in groups)

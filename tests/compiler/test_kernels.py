@@ -128,7 +128,7 @@ POOLS = [
 
 
 @pytest.mark.parametrize(("pool", "how"), POOLS, ids=str)
-@pytest.mark.parametrize("size", [(2, 3, 8, 8), (1, 2, 7, 11)], ids=str)
+@pytest.mark.parametrize("size", [(2, 3, 8, 8), (1, 2, 7, 11), (8, 8, 3, 3), (5, 1, 4, 4)], ids=str)
 def test_pooling_and_its_gradient(pool, how, size):
     rng = np.random.default_rng(2)
     values = rng.integers(0, 5, size).astype(np.float32)  # ties: the first maximum wins

@@ -14,7 +14,7 @@ import pytest
 
 import contraflow as cf
 
-SHAPES = [(4, 6), (6,), (1, 6), (4, 1), (), (6, 4), (2, 4, 6)]
+SHAPES = [(4, 6), (6,), (1, 6), (4, 1), (), (6, 4), (2, 4, 6), (2, 1, 6), (1, 1), (3, 2, 1)]
 
 
 class Program:
