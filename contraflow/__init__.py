@@ -75,7 +75,9 @@ from contraflow.ops.special import *
 from contraflow.ops.spelling import spelled as _spelled
 from contraflow.ops.statistics import *
 from contraflow.ops.transcendental import *
+from contraflow.tensor import create as _create
 from contraflow.tensor import methods as _methods
+from contraflow.tensor import rng as _rng
 from contraflow.tensor.constructors import *
 from contraflow.tensor.convert import *
 from contraflow.tensor.create import *
@@ -91,12 +93,13 @@ from contraflow.tensor.tensor import Size, Tensor
 from contraflow.tensor.unique import *
 
 # The functions as users call them: also with NumPy's names for their arguments, and with `out=`.
-for _family in _families.ALL:
+for _family in (*_families.ALL, _create, _rng):
     for _name in getattr(_family, "__all__", ()):
         _function = globals().get(_name)
         if type(_function) is _FunctionType and _function is getattr(_family, _name):
             globals()[_name] = _spelled(_function)
 
+newaxis = None
 float = float32
 double = float64
 half = float16

@@ -1,4 +1,4 @@
-"""PyTorch's second spelling of arguments: NumPy's names for them, and ``out=``.
+"""PyTorch's second spelling of arguments: NumPy's names, sizes by name, and ``out=``.
 
 Put on at the doors where users come in (the functions of ``cf``, the methods of Tensor): what the
 floors call among themselves has one spelling and pays nothing.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import CO_VARARGS
 from typing import Any
 
 from contraflow.base.errors import ArgumentError, DTypeError, GradError, ShapeError, lesson
@@ -31,7 +32,9 @@ def spelled(function: Callable[..., Any]) -> Callable[..., Any]:
     tensor([2., 2.])
     """
     code = function.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    count = code.co_argcount + code.co_kwonlyargcount
+    names = code.co_varnames[:count]
+    several = code.co_varnames[count] if code.co_flags & CO_VARARGS else None  # *size, *dims
     second = {new: old for new, old in NUMPY.items() if old in names and new not in names}
 
     def rename(named: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +49,9 @@ def spelled(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **named: Any) -> Any:
         if not named:
             return function(*args)
+        if several in named:
+            before = [name for name in names[len(args) : code.co_argcount] if name in named]
+            args = (*args, *map(named.pop, before), named.pop(several))
         if "out" in named:
             out = named.pop("out")
             result = function(*args, **rename(named))

@@ -35,7 +35,7 @@ def made(data: tuple[Any, ...], dtype: DType) -> Any:
         (given,) = data
         if isinstance(given, Tensor):
             return as_tensor(given.detach(), dtype)
-        if isinstance(given, list | tuple | np.ndarray):
+        if isinstance(given, list | tuple | range | np.ndarray):
             return tensor(given, dtype=dtype)
         rule = f"this constructor takes sizes or a list of numbers, not {type(given).__name__}"
         raise DTypeError(lesson(rule, [("received", repr(given)[:60])], f"cf.tensor({given!r})"))
