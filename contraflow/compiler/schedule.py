@@ -43,6 +43,12 @@ WHOLE = frozenset((
     "logical_or", "logical_xor", "logical_not",
 ))  # fmt: skip
 LEAVES = ("full", "iota")
+# Too dear to be computed once more in every kernel that uses them.
+DEAR = frozenset((
+    "exp", "log", "tanh", "sigmoid", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+    "cosh", "asinh", "acosh", "atanh", "exp2", "expm1", "log1p", "log2", "log10", "erf", "erfc",
+    "lgamma", "atan2", "hypot",
+))  # fmt: skip
 CONVOLUTIONS = ("conv", "conv_input", "conv_weight")
 PARTS = {
     "cat": join, "pad": join, "max_pool": pool, "avg_pool": pool, "max_pool_spread": spread,
@@ -187,7 +193,8 @@ class Scheduler:
 
     def pointwise(self, e: Equation) -> None:
         (out,) = e.outputs
-        if out.shape and not any(self.joins(v, out.shape) for v in e.values):
+        apart = not any(self.joins(v, out.shape) for v in e.values)
+        if out.shape and apart and e.op.name not in DEAR:
             self.floating[out] = e
             return
         number = self.home(list(e.values), out.shape)
