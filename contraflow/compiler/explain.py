@@ -19,19 +19,7 @@ def flops(kernel: Kernel) -> int:
     if isinstance(kernel.anchor, Contraction):
         product = 2 * points * kernel.anchor.k
     elif isinstance(kernel.anchor, Convolution):
-        c = kernel.anchor
-        filters = prod(c.kernel) * c.image.shape[0] * c.image.shape[1]
-        size = (
-            prod(c.weight.shape[2:])
-            if c.of_weight
-            else prod(c.image.shape[2:] if c.transposed else c.out)
-        )
-        other = (
-            c.weight.shape[1] * (c.groups if c.transposed else 1)
-            if c.of_weight or c.transposed
-            else c.weight.shape[0]
-        )
-        product = 2 * filters * size * other // c.groups
+        product = 2 * kernel.anchor.products()
     return product + points * sum(n.op not in ("load", "const", "product") for n in kernel.nodes())
 
 

@@ -121,6 +121,17 @@ class Convolution:
     transposed: bool = False
     of_weight: bool = False
 
+    def products(self) -> int:
+        """Multiplications: those of the forward convolution, also for its gradients."""
+        n, channels = self.image.shape[:2]
+        if self.of_weight:
+            results, depth = self.weight.shape, channels // self.groups
+        elif self.transposed:
+            results, depth = self.image.shape, self.weight.shape[1]
+        else:
+            results, depth = (n, self.weight.shape[0], *self.out), self.weight.shape[1]
+        return prod(results) * depth * prod(self.kernel)
+
 
 @dataclass(eq=False)
 class Draw:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import contraflow as cf
+from contraflow.compiler.loops import Convolution
 from contraflow.nn import functional as F
 
 RANGES = {
@@ -116,6 +117,22 @@ def test_convolutions_and_their_gradients(case):
     for ours, theirs in zip(cf.compile(step)(x, w, b), step(x, w, b), strict=True):
         scale = 1e-5 * (1 + np.abs(theirs.numpy()).max())
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=scale)
+
+
+def test_a_convolution_and_its_gradients_count_the_same_products():
+    x, w = cf.ones(2, 4, 9, 8).requires_grad_(), cf.ones(6, 2, 3, 3).requires_grad_()
+
+    @cf.compile
+    def step(x, w):
+        y = F.conv2d(x, w, stride=2, padding=1, groups=2)
+        return y.detach(), *cf.autograd.grad((y * y).sum(), [x, w])
+
+    step(x, w)
+    (version,) = next(iter(step.versions.values()))
+    anchors = [
+        k.anchor for k in version.native.program.kernels if isinstance(k.anchor, Convolution)
+    ]
+    assert [a.products() for a in anchors] == [2 * 6 * 5 * 4 * 2 * 9] * 3
 
 
 POOLS = [
