@@ -28,7 +28,9 @@ def detached(loss):
 
 def small(w):
     """With batches that do not take long."""
-    return replace(w.without_dropout(), batch=min(w.batch, 8))
+    # a deep network with batch norm wants its own batch: statistics of 8 images are so noisy that
+    # the rounding of two PyTorch layouts alone moves the third loss by a third of a per cent
+    return replace(w.without_dropout(), batch=w.batch if w.name == "W8" else min(w.batch, 8))
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,9 @@ def test_the_same_losses(peer, w, expected):
         assert any(kind in ("conv", "residual") for kind, *_ in w.layers)
         return
     assert len(set(found)) == STEPS  # something is learned
+    np.testing.assert_allclose(found[:2], expected(w)[:2], rtol=2e-4)
     deep = w.name == "W8"  # twenty layers with batch norm make more of a rounding
-    np.testing.assert_allclose(found, expected(w), rtol=1e-2 if deep else 2e-4)
+    np.testing.assert_allclose(found, expected(w), rtol=2e-3 if deep else 2e-4)
 
 
 # The parameters of the ten workloads as the design counts them.
