@@ -30,10 +30,24 @@ LANES = 8
 
 
 class Text:
-    """The function of one kernel: its text, and the buffers that its parameters are."""
+    """The function of one kernel: its text, and the buffers that its parameters are.
 
-    def __init__(self, e: Emitter, buffers: list[Buffer]) -> None:
+    A kernel that consists of ``split`` like units (rows, panels, images) may be divided: its
+    function has two more parameters ``i64 %begin, i64 %end`` and does the units from ``begin``
+    up to ``end``, at least one. Any division gives the same bits, and parts may run at the same
+    time, each with a copy of the ``private`` buffers of its own. ``split`` 0: not to be divided.
+    """
+
+    def __init__(
+        self, e: Emitter, buffers: list[Buffer], split: int = 0, private: tuple[Buffer, ...] = ()
+    ) -> None:
         self.lines, self.declared, self.buffers = e.lines, e.declared, buffers
+        self.split, self.private = split, private
+
+    @property
+    def parameters(self) -> str:
+        names = [f"ptr noalias %a{k}" for k in range(len(self.buffers))]
+        return ", ".join(names + ["i64 %begin", "i64 %end"] * bool(self.split))
 
 
 # ---- reductions --------------------------------------------------------------------------------

@@ -112,8 +112,7 @@ class Module:
     def kernel(self, text: Text) -> str:
         """The name of the function with this text."""
         self.declared.update(dict.fromkeys(sorted(text.declared)))
-        parameters = ", ".join(f"ptr noalias %a{k}" for k in range(len(text.buffers)))
-        body = f"({parameters}) nounwind {{\nentry:\n" + "\n".join(text.lines) + "\n}\n"
+        body = f"({text.parameters}) nounwind {{\nentry:\n" + "\n".join(text.lines) + "\n}\n"
         digest = hashlib.sha256(body.encode()).hexdigest()[:12]
         return self.bodies.setdefault(body, f"kernel_{digest}")
 
@@ -127,8 +126,10 @@ class Module:
                 if buffer not in loaded:
                     loaded[buffer] = f"%b{len(loaded)}"
                     lines += self.address(buffer, len(loaded) - 1)
-            given = ", ".join(f"ptr {loaded[b]}" for b in text.buffers)
-            calls.append(f"  call void @{self.kernel(text)}({given})")
+            given = [f"ptr {loaded[b]}" for b in text.buffers]
+            if text.split:
+                given += ["i64 0", f"i64 {text.split}"]
+            calls.append(f"  call void @{self.kernel(text)}({', '.join(given)})")
         head = f"define void @{name}(ptr %table) nounwind {{"
         self.drivers.append("\n".join([head, "entry:", *lines, *calls, "  ret void", "}"]))
 
