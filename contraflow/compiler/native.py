@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import count
@@ -34,6 +33,7 @@ from contraflow.compiler.loops import (
 )
 from contraflow.compiler.product import panel_of, product
 from contraflow.compiler.schedule import Program
+from contraflow.compiler.targets import machine, target
 
 __all__ = ["Native"]
 
@@ -150,35 +150,12 @@ class Module:
 
 
 @cache
-def target() -> tuple[str, str, str]:
-    """This CPU as LLVM knows it: name, features, and LLVM's version.
-
-    ``CONTRAFLOW_CPU`` names another one, such as ``x86-64``, to see what its code would do.
-    """
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    version = ".".join(map(str, llvm.llvm_version_info))
-    chosen = os.environ.get("CONTRAFLOW_CPU")
-    if chosen:
-        return chosen, "", version
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), version
-
-
-@cache
-def machine() -> Any:
-    """The generator of code for this CPU."""
-    cpu, features, _ = target()
-    triple = llvm.Target.from_default_triple()
-    return triple.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
-
-
-@cache
 def jit() -> Any:
     return llvm.create_lljit_compiler(machine())
 
 
-def compiled(text: str) -> bytes:
-    """The object code of a module."""
+def optimised(text: str) -> Any:
+    """A module as LLVM knows it, simplified."""
     parsed = llvm.parse_assembly(text)
     parsed.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=1)
@@ -186,7 +163,12 @@ def compiled(text: str) -> bytes:
     options.loop_unrolling = False
     builder = llvm.create_pass_builder(machine(), options)
     builder.getModulePassManager().run(parsed, builder)
-    return machine().emit_object(parsed)  # type: ignore[no-any-return]
+    return parsed
+
+
+def compiled(text: str) -> bytes:
+    """The object code of a module."""
+    return machine().emit_object(optimised(text))  # type: ignore[no-any-return]
 
 
 _libraries = count()
@@ -214,7 +196,7 @@ class Native:
         for buffer, array in program.constants.items():
             self.point(buffer, array)
         self.parts = list(self.divide())
-        self.calls = self.link(self.code(key_of(name, str(apart), *target())))
+        self.calls = self.link(self.code(key_of(name, str(apart), *target().key)))
 
     def divide(self) -> Iterator[list[int] | Opaque]:
         """Runs of native kernels, and the opaque ops between them."""
