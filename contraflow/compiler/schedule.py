@@ -10,24 +10,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from contraflow.base.shapes import Shape
-from contraflow.compiler.convolution import fits
-from contraflow.compiler.loops import (
-    Buffer,
-    Contraction,
-    Convolution,
-    Draw,
-    Kernel,
-    Node,
-    Opaque,
-    Place,
-    Reduction,
-    contiguous,
-)
+from contraflow.compiler.finish import finish
+from contraflow.compiler.forms import convolve, draw, gather, index_select, matmul, reduce
+from contraflow.compiler.loops import Buffer, Kernel, Node, Opaque, Place, contiguous
 from contraflow.compiler.pointwise import POINTWISE
 from contraflow.compiler.views import VIEWS, moved
 from contraflow.compiler.windows import join, pool, spread
@@ -35,7 +26,6 @@ from contraflow.graph.ir import Equation, Graph, Operand, Value, operands
 
 __all__ = ["NATIVE", "Program", "schedule"]
 
-REDUCTIONS = {"sum": "add", "amax": "max", "amin": "min", "prod": "mul", "any": "or", "all": "and"}
 # What the native forms can do with integers and bool; the others are for floating dtypes.
 WHOLE = frozenset((
     "add", "sub", "mul", "neg", "abs", "sign", "square", "maximum", "minimum", "clamp", "clamp_min",
@@ -49,15 +39,14 @@ DEAR = frozenset((
     "cosh", "asinh", "acosh", "atanh", "exp2", "expm1", "log1p", "log2", "log10", "erf", "erfc",
     "lgamma", "atan2", "hypot",
 ))  # fmt: skip
-CONVOLUTIONS = ("conv", "conv_input", "conv_weight")
-PARTS = {
-    "cat": join, "pad": join, "max_pool": pool, "avg_pool": pool, "max_pool_spread": spread,
-    "avg_pool_spread": spread,
+# What is neither pointwise nor a view: how it is scheduled, or False if that does not cover it.
+FORMS: dict[str, Callable[[Any, Equation], bool]] = {
+    **dict.fromkeys(("sum", "amax", "amin", "prod", "any", "all"), reduce), "matmul": matmul,
+    **dict.fromkeys(("conv", "conv_input", "conv_weight"), convolve), "random_uniform": draw,
+    "gather": gather, "index_select": index_select, "cat": join, "pad": join, "max_pool": pool,
+    "avg_pool": pool, "max_pool_spread": spread, "avg_pool_spread": spread,
 }  # fmt: skip
-NATIVE = frozenset((
-    *POINTWISE, *REDUCTIONS, *VIEWS, *LEAVES, *CONVOLUTIONS, *PARTS, "matmul", "random_uniform",
-    "gather", "index_select",
-))  # fmt: skip
+NATIVE = frozenset((*POINTWISE, *VIEWS, *LEAVES, *FORMS))
 
 
 class Program:
@@ -246,108 +235,12 @@ class Scheduler:
         del self.floating[value]
         assert e.outputs[0] is value
 
-    def gather(self, e: Equation) -> None:
-        x, index = operands(e)
-        (out,) = e.outputs
-        dim, source = e.attrs["dim"], self.place(x)
-        number = max(self.home([index], out.shape), self.ready(x))
-        if number == len(self.kernels) or self.kernels[number].dims != out.shape:
-            number = self.open(out.shape)
-        at = self.node(index, index.dtype, out.shape, number)
-        strides = tuple(0 if d == dim else s for d, s in enumerate(source.strides))
-        base = Place(source.buffer, source.offset, out.shape, strides)
-        node = Node("take", (at,), out.dtype, base, value=(source.strides[dim], x.shape[dim]))
-        self.made[out] = (number, node)
-        self.kernels[number].ops.append("gather")
-
-    def index_select(self, e: Equation) -> None:
-        """Slabs of x chosen by an index, which takes the place of one dimension."""
-        x, index = operands(e)
-        (out,) = e.outputs
-        dim, source, n = e.attrs["dim"], self.place(x), index.ndim
-        number = self.open(out.shape)
-        at = self.place(index)
-        beside = (0,) * (out.ndim - dim - n)
-        spread = Place(at.buffer, at.offset, out.shape, ((0,) * dim + at.strides + beside))
-        chosen = Node("load", (), index.dtype, spread)
-        strides = (*source.strides[:dim], *(0,) * n, *source.strides[dim + 1 :])
-        base = Place(source.buffer, source.offset, out.shape, strides)
-        node = Node("take", (chosen,), out.dtype, base, value=(source.strides[dim], x.shape[dim]))
-        self.made[out] = (number, node)
-        self.kernels[number].ops.append("index_select")
-
-    # ---- reductions and products ---------------------------------------------------------------
-
-    def reduce(self, e: Equation) -> None:
-        (x,), (out,) = operands(e), e.outputs
-        dims = e.attrs["dims"]
-        number = self.home([x], x.shape) if x not in self.leaves else self.open(x.shape)
-        kernel = self.kernels[number]
-        rows_only = dims == tuple(range(len(x.shape) - 1))
-        if kernel.anchor is not None and not rows_only:
-            self.place(x)
-            number = self.open(x.shape)
-        node = self.node(x, x.dtype, x.shape, number)
-        if out.dtype.kind == "b" and x.dtype.kind != "b":
-            node = Node("convert", (node,), out.dtype)
-        buffer = Buffer("arena", out.dtype, out.size)
-        kept = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
-        strides = tuple(0 if d in dims else s for d, s in enumerate(contiguous(kept)))
-        into = Place(buffer, 0, x.shape, strides)
-        self.kernels[number].reductions.append(Reduction(REDUCTIONS[e.op.name], node, into, dims))
-        self.kernels[number].ops.append(e.op.name)
-        self.born[buffer] = number
-        self.places[out] = Place.of(buffer, out.shape)
-
-    def matmul(self, e: Equation) -> None:
-        a, b = operands(e)
-        (out,) = e.outputs
-        batch = out.shape[:-2]
-        pa, pb = self.place(a), self.place(b)
-        left = pa.stretched((*batch, *a.shape[-2:]))
-        right = pb.stretched((*batch, *b.shape[-2:]))
-        number = self.open(out.shape, Contraction(left, right, a.shape[-1]))
-        whole = Node("product", (), out.dtype)
-        self.kernels[number].product = whole
-        self.kernels[number].ops.append("matmul")
-        self.made[out] = (number, whole)
-
-    def convolve(self, e: Equation) -> None:
-        """A convolution or one of its two gradients; pointwise ops join all but the weight's."""
-        (first, second), (out,) = operands(e), e.outputs
-        name, a = e.op.name, e.attrs
-        kernel = a["kernel"] if name == "conv_weight" else tuple(second.shape[2:])
-        places = [self.contiguous(v) for v in (first, second)]
-        anchor = Convolution(
-            places[0], places[1], kernel, a["stride"], a["padding"], a["dilation"], a["groups"],
-            tuple(out.shape[2:]), name == "conv_input", name == "conv_weight",
-        )  # fmt: skip
-        number = self.open(out.shape, anchor)
-        whole = Node("product", (), out.dtype)
-        self.kernels[number].ops.append(name)
-        if not anchor.of_weight:
-            self.kernels[number].product = whole
-            self.made[out] = (number, whole)
-            return
-        buffer = Buffer("arena", out.dtype, out.size)
-        self.places[out] = Place.of(buffer, out.shape)
-        self.kernels[number].stores.append((self.places[out], whole))
-        self.born[buffer] = number
+    # ---- the rest ------------------------------------------------------------------------------
 
     def contiguous(self, value: Value) -> Place:
         """Where a value lies, contiguous."""
         place = self.place(value)
         return place if place.strides == contiguous(value.shape) else self.copy(value)
-
-    def draw(self, e: Equation) -> None:
-        seed, position = operands(e)
-        (out,) = e.outputs
-        number = self.open(out.shape, Draw(self.place(seed), self.place(position)))
-        buffer = Buffer("arena", out.dtype, -(-out.size // 4) * 4)
-        self.places[out] = place = Place.of(buffer, out.shape)
-        self.kernels[number].stores.append((place, Node("product", (), out.dtype)))
-        self.kernels[number].ops.append("random_uniform")
-        self.born[buffer] = number
 
     def opaque(self, e: Equation) -> None:
         """NumPy's forward, between two native calls."""
@@ -397,115 +290,21 @@ class Scheduler:
             half = any(v.dtype.char == "e" for v in (*e.values, *e.outputs))
             if half or not self.native(e):
                 self.opaque(e)
-        self.finish()
+        finish(self)
         return self.program
 
     def native(self, e: Equation) -> bool:
         """Schedule an equation as native code; False if there is no native form for it."""
-        name, (out, *_) = e.op.name, e.outputs
+        name = e.op.name
         if name in LEAVES:
-            self.leaves[out] = e
+            self.leaves[e.outputs[0]] = e
         elif name in VIEWS:
             self.view(e)
-        elif name in REDUCTIONS:
-            self.reduce(e)
         elif name in POINTWISE and pointwise_fits(e):
             self.pointwise(e)
-        elif name == "matmul" and out.dtype.kind == "f":
-            self.matmul(e)
-        elif name in CONVOLUTIONS and convolves(e):
-            self.convolve(e)
-        elif name == "gather" and operands(e)[0].ndim:
-            self.gather(e)
-        elif name == "index_select":
-            self.index_select(e)
-        elif name == "random_uniform" and out.dtype == np.float32:
-            self.draw(e)
-        elif name in PARTS:
-            return PARTS[name](self, e)
         else:
-            return False
+            return name in FORMS and FORMS[name](self, e)
         return True
-
-    def store_into(self, value: Value, place: Place) -> None:
-        """Store a value at a place, in the kernel that computes it or by a copy at the end."""
-        if value in self.floating:
-            self.land(value)
-        if value in self.made:
-            number, node = self.made[value]
-        else:
-            number = self.open(value.shape)
-            node = self.node(value, value.dtype, value.shape, number)
-            self.kernels[number].ops.append("copy")
-        self.kernels[number].stores.append((place, node))
-
-    def output(self, value: Value) -> Buffer:
-        """A buffer of its own for a result; one in the arena that holds just that becomes it."""
-        place = self.places.get(value)
-        if place is not None and place.buffer.kind == "arena":
-            whole = place == Place.of(place.buffer, value.shape)
-            if whole and place.buffer.size == value.size:
-                place.buffer.kind = "output"
-                return place.buffer
-        buffer = Buffer("output", value.dtype, value.size)
-        self.store_into(value, Place.of(buffer, value.shape))
-        return buffer
-
-    def finish(self) -> None:
-        """Store the results: outputs in arrays of their own, new state where the old one was."""
-        graph, program = self.graph, self.program
-        for value in graph.outputs:
-            program.outputs.append(self.output(value))
-        for _, new in graph.writes:
-            if new in self.floating:
-                self.land(new)
-        sources = {self.places[new].buffer for _, new in graph.writes if new not in self.made}
-        late: list[tuple[Value, Place]] = []
-        readers = self.readers()
-        for target, new in graph.writes:
-            place = self.places[target]
-            safe = new in self.made and place.buffer not in sources
-            if safe and self.in_place(place, self.made[new][0], readers.get(place.buffer, [])):
-                self.store_into(new, place)
-            else:
-                late.append((new, place))
-        # old state that becomes other state is taken aside before anything is overwritten
-        aside = [
-            self.copy(new) if self.place(new).buffer.kind == "input" else self.place(new)
-            for new, _ in late
-        ]
-        for source, (new, target_place) in zip(aside, late, strict=True):
-            number = self.open(new.shape)
-            node = Node("load", (), new.dtype, source.stretched(new.shape))
-            self.kernels[number].stores.append((target_place, node))
-            self.kernels[number].ops.append("copy")
-
-    def readers(self) -> dict[Buffer, list[tuple[int, Place | None]]]:
-        """Which kernels load from each buffer, and how; None: in an order of their own."""
-        found: dict[Buffer, list[tuple[int, Place | None]]] = {}
-        for number, kernel in enumerate(self.kernels):
-            for place in kernel.gulps():
-                found.setdefault(place.buffer, []).append((number, None))
-            for place in kernel.reads():
-                found.setdefault(place.buffer, []).append((number, place))
-        for number, place in self.loads:  # also for values that nothing has asked for yet
-            found.setdefault(place.buffer, []).append((number, place))
-        return found
-
-    @staticmethod
-    def in_place(place: Place, number: int, readers: list[tuple[int, Place | None]]) -> bool:
-        """Whether kernel ``number`` may write a place: nobody reads the old value later, and it
-        reads each element only where it writes it."""
-        for reader, read in readers:
-            if reader > number or (reader == number and not (read and alike(read, place))):
-                return False
-        return True
-
-
-def alike(a: Place, b: Place) -> bool:
-    """Whether two places of one shape show the same elements at the same points."""
-    steps = zip(a.shape, a.strides, b.strides, strict=True)
-    return a.offset == b.offset and all(n == 1 or s == t for n, s, t in steps)
 
 
 def pointwise_fits(e: Equation) -> bool:
@@ -513,15 +312,6 @@ def pointwise_fits(e: Equation) -> bool:
     if e.op.name == "round" and e.attrs.get("decimals"):
         return False
     return e.op.name in WHOLE or all(v.dtype.kind == "f" for v in e.values)
-
-
-def convolves(e: Equation) -> bool:
-    """Whether the generator of convolutions covers this one."""
-    first, second = operands(e)
-    kernel = e.attrs["kernel"] if e.op.name == "conv_weight" else second.shape[2:]
-    if e.outputs[0].dtype != np.float32 or 0 in (*first.shape, *second.shape):
-        return False
-    return fits(kernel, e.attrs["padding"])
 
 
 def schedule(graph: Graph) -> Program:

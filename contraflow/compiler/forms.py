@@ -1,0 +1,155 @@
+"""Scheduling of what is neither pointwise nor a view: reductions, products, gathers, draws.
+
+Each function takes the scheduler and an equation, and says whether it has a native form for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from contraflow.compiler.convolution import fits
+from contraflow.compiler.loops import (
+    Buffer,
+    Contraction,
+    Convolution,
+    Draw,
+    Node,
+    Place,
+    Reduction,
+    contiguous,
+)
+from contraflow.graph.ir import Equation, operands
+
+if TYPE_CHECKING:
+    from contraflow.compiler.schedule import Scheduler
+
+__all__ = ["convolve", "draw", "gather", "index_select", "matmul", "reduce"]
+
+REDUCTIONS = {"sum": "add", "amax": "max", "amin": "min", "prod": "mul", "any": "or", "all": "and"}
+
+
+def reduce(s: Scheduler, e: Equation) -> bool:
+    (x,), (out,) = operands(e), e.outputs
+    dims = e.attrs["dims"]
+    number = s.home([x], x.shape) if x not in s.leaves else s.open(x.shape)
+    kernel = s.kernels[number]
+    rows_only = dims == tuple(range(len(x.shape) - 1))
+    if kernel.anchor is not None and not rows_only:
+        s.place(x)
+        number = s.open(x.shape)
+    node = s.node(x, x.dtype, x.shape, number)
+    if out.dtype.kind == "b" and x.dtype.kind != "b":
+        node = Node("convert", (node,), out.dtype)
+    buffer = Buffer("arena", out.dtype, out.size)
+    kept = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
+    strides = tuple(0 if d in dims else t for d, t in enumerate(contiguous(kept)))
+    into = Place(buffer, 0, x.shape, strides)
+    s.kernels[number].reductions.append(Reduction(REDUCTIONS[e.op.name], node, into, dims))
+    s.kernels[number].ops.append(e.op.name)
+    s.born[buffer] = number
+    s.places[out] = Place.of(buffer, out.shape)
+    return True
+
+
+def matmul(s: Scheduler, e: Equation) -> bool:
+    a, b = operands(e)
+    (out,) = e.outputs
+    if out.dtype.kind != "f":
+        return False
+    batch = out.shape[:-2]
+    pa, pb = s.place(a), s.place(b)
+    left = pa.stretched((*batch, *a.shape[-2:]))
+    right = pb.stretched((*batch, *b.shape[-2:]))
+    number = s.open(out.shape, Contraction(left, right, a.shape[-1]))
+    whole = Node("product", (), out.dtype)
+    s.kernels[number].product = whole
+    s.kernels[number].ops.append("matmul")
+    s.made[out] = (number, whole)
+    return True
+
+
+def convolve(s: Scheduler, e: Equation) -> bool:
+    """A convolution or one of its two gradients; pointwise ops join all but the weight's."""
+    (first, second), (out,) = operands(e), e.outputs
+    name, a = e.op.name, e.attrs
+    kernel = a["kernel"] if name == "conv_weight" else tuple(second.shape[2:])
+    if not convolves(e, kernel):
+        return False
+    places = [s.contiguous(v) for v in (first, second)]
+    anchor = Convolution(
+        places[0], places[1], kernel, a["stride"], a["padding"], a["dilation"], a["groups"],
+        tuple(out.shape[2:]), name == "conv_input", name == "conv_weight",
+    )  # fmt: skip
+    number = s.open(out.shape, anchor)
+    whole = Node("product", (), out.dtype)
+    s.kernels[number].ops.append(name)
+    if not anchor.of_weight:
+        s.kernels[number].product = whole
+        s.made[out] = (number, whole)
+        return True
+    buffer = Buffer("arena", out.dtype, out.size)
+    s.places[out] = Place.of(buffer, out.shape)
+    s.kernels[number].stores.append((s.places[out], whole))
+    s.born[buffer] = number
+    return True
+
+
+def convolves(e: Equation, kernel: tuple[int, ...]) -> bool:
+    """Whether the generator of convolutions covers this one."""
+    first, second = operands(e)
+    if e.outputs[0].dtype != np.float32 or 0 in (*first.shape, *second.shape):
+        return False
+    return fits(kernel, e.attrs["padding"])
+
+
+def draw(s: Scheduler, e: Equation) -> bool:
+    seed, position = operands(e)
+    (out,) = e.outputs
+    if out.dtype != np.float32:
+        return False
+    number = s.open(out.shape, Draw(s.place(seed), s.place(position)))
+    buffer = Buffer("arena", out.dtype, -(-out.size // 4) * 4)
+    s.places[out] = place = Place.of(buffer, out.shape)
+    s.kernels[number].stores.append((place, Node("product", (), out.dtype)))
+    s.kernels[number].ops.append("random_uniform")
+    s.born[buffer] = number
+    return True
+
+
+def gather(s: Scheduler, e: Equation) -> bool:
+    """Elements of x chosen by an index for each element of the result."""
+    x, index = operands(e)
+    (out,) = e.outputs
+    if not x.ndim:
+        return False
+    dim, source = e.attrs["dim"], s.place(x)
+    number = max(s.home([index], out.shape), s.ready(x))
+    if number == len(s.kernels) or s.kernels[number].dims != out.shape:
+        number = s.open(out.shape)
+    at = s.node(index, index.dtype, out.shape, number)
+    strides = tuple(0 if d == dim else t for d, t in enumerate(source.strides))
+    base = Place(source.buffer, source.offset, out.shape, strides)
+    node = Node("take", (at,), out.dtype, base, value=(source.strides[dim], x.shape[dim]))
+    s.made[out] = (number, node)
+    s.kernels[number].ops.append("gather")
+    return True
+
+
+def index_select(s: Scheduler, e: Equation) -> bool:
+    """Slabs of x chosen by an index, which takes the place of one dimension."""
+    x, index = operands(e)
+    (out,) = e.outputs
+    dim, source, n = e.attrs["dim"], s.place(x), index.ndim
+    number = s.open(out.shape)
+    at = s.place(index)
+    beside = (0,) * (out.ndim - dim - n)
+    spread = Place(at.buffer, at.offset, out.shape, ((0,) * dim + at.strides + beside))
+    chosen = Node("load", (), index.dtype, spread)
+    strides = (*source.strides[:dim], *(0,) * n, *source.strides[dim + 1 :])
+    base = Place(source.buffer, source.offset, out.shape, strides)
+    node = Node("take", (chosen,), out.dtype, base, value=(source.strides[dim], x.shape[dim]))
+    s.made[out] = (number, node)
+    s.kernels[number].ops.append("index_select")
+    return True
