@@ -20,6 +20,7 @@ from contraflow.compiler.loops import (
     Reduction,
     contiguous,
 )
+from contraflow.compiler.windows import at_least
 from contraflow.graph.ir import Equation, operands
 
 if TYPE_CHECKING:
@@ -125,9 +126,7 @@ def gather(s: Scheduler, e: Equation) -> bool:
     if not x.ndim:
         return False
     dim, source = e.attrs["dim"], s.place(x)
-    number = max(s.home([index], out.shape), s.ready(x))
-    if number == len(s.kernels) or s.kernels[number].dims != out.shape:
-        number = s.open(out.shape)
+    number = at_least(s, max(s.home([index], out.shape), s.ready(x)), out.shape)
     at = s.node(index, index.dtype, out.shape, number)
     strides = tuple(0 if d == dim else t for d, t in enumerate(source.strides))
     base = Place(source.buffer, source.offset, out.shape, strides)

@@ -27,6 +27,7 @@ __all__ = [
     "Opaque",
     "Place",
     "Reduction",
+    "Serial",
 ]
 
 
@@ -142,6 +143,17 @@ class Draw:
 
 
 @dataclass(eq=False)
+class Serial:
+    """Loops in an order of their own, over places with the dimension that they go along last."""
+
+    form: str  # what is written: a row of ``compiler.serial``
+    attrs: dict[str, Any]
+    inputs: list[Place]
+    outputs: list[Place]
+    scratch: Buffer | None = None
+
+
+@dataclass(eq=False)
 class Opaque:
     """An op without a native form: its NumPy ``forward``, called between two native calls."""
 
@@ -156,7 +168,7 @@ class Kernel:
     """One fused loop nest."""
 
     dims: Shape
-    anchor: Contraction | Convolution | Draw | Opaque | None = None
+    anchor: Contraction | Convolution | Draw | Serial | Opaque | None = None
     product: Node | None = None
     stores: list[tuple[Place, Node]] = field(default_factory=list)
     reductions: list[Reduction] = field(default_factory=list)
@@ -195,10 +207,12 @@ class Kernel:
             yield from (self.anchor.seed, self.anchor.position)
         if isinstance(self.anchor, Opaque):
             yield from (p for p in self.anchor.inputs if isinstance(p, Place))
+        if isinstance(self.anchor, Serial):
+            yield from self.anchor.inputs
         yield from (n.place for n in self.nodes() if n.op == "take" and n.place is not None)
 
     def writes(self) -> Iterator[Place]:
         yield from (place for place, _ in self.stores)
         yield from (r.into for r in self.reductions)
-        if isinstance(self.anchor, Opaque):
+        if isinstance(self.anchor, Opaque | Serial):
             yield from self.anchor.outputs

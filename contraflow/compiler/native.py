@@ -30,9 +30,11 @@ from contraflow.compiler.loops import (
     Kernel,
     Opaque,
     Place,
+    Serial,
 )
 from contraflow.compiler.product import panel_of, product
 from contraflow.compiler.schedule import Program
+from contraflow.compiler.serial import serial
 from contraflow.compiler.targets import machine, target
 
 __all__ = ["Native"]
@@ -84,11 +86,15 @@ def scratch_for(kernel: Kernel) -> Buffer | None:
         return panel_of(kernel)
     if isinstance(kernel.anchor, Convolution):
         return (weight_scratch_of if kernel.anchor.of_weight else scratch_of)(kernel)
+    if isinstance(kernel.anchor, Serial):
+        return kernel.anchor.scratch
     return None
 
 
 def write_kernel(kernel: Kernel, scratch: Buffer | None) -> Text:
     """The function of a kernel."""
+    if isinstance(kernel.anchor, Serial):
+        return serial(kernel)
     if scratch is None:
         return uniform(kernel) if isinstance(kernel.anchor, Draw) else loops(kernel)
     if isinstance(kernel.anchor, Contraction):

@@ -14,7 +14,7 @@ from typing import Any
 from contraflow.compiler.emit import Emitter, Reg, kind_of
 from contraflow.compiler.loops import Node
 
-__all__ = ["POINTWISE", "exp", "log"]
+__all__ = ["POINTWISE", "exp", "log", "logaddexp", "maximum", "minimum", "nan"]
 
 Row = Callable[[Emitter, list[Reg], Node], Reg]
 
@@ -49,7 +49,7 @@ def exp(e: Emitter, x: Reg) -> Reg:
     half = e.value(f"ashr {e.type('i32')} {whole[0]}, {e.const(1, 'i32')[0]}", "i32")
     rest = e.binary("sub", whole, half)
     y = e.binary("mul", e.binary("mul", y, power_of_two(e, half)), power_of_two(e, rest))
-    return e.select(e.value(f"fcmp uno {e.type('f32')} {x[0]}, {x[0]}", "i1"), x, y)
+    return e.select(nan(e, x), x, y)
 
 
 def power_of_two(e: Emitter, n: Reg) -> Reg:
@@ -130,14 +130,24 @@ def extreme(name: str) -> Callable[[Emitter, Reg, Reg], Reg]:
         if a[1][0] == "f":
             test = "ogt" if name == "max" else "olt"
             wins = e.value(f"fcmp {test} {e.type(a[1])} {a[0]}, {b[0]}", "i1")
-            nan = e.value(f"fcmp uno {e.type(a[1])} {a[0]}, {a[0]}", "i1")
-            return e.select(e.binary("or", wins, nan), a, b)
+            return e.select(e.binary("or", wins, nan(e, a)), a, b)
         return e.select(e.compare("gt" if name == "max" else "lt", a, b), a, b)
 
     return function
 
 
 maximum, minimum = extreme("max"), extreme("min")
+
+
+def nan(e: Emitter, x: Reg) -> Reg:
+    return e.value(f"fcmp uno {e.type(x[1])} {x[0]}, {x[0]}", "i1")
+
+
+def logaddexp(e: Emitter, a: Reg, b: Reg) -> Reg:
+    """max + ln(1 + e^-|a - b|); equal infinities have no difference."""
+    gap = e.call("fabs", e.binary("sub", a, b))
+    gap = e.select(e.compare("eq", a, b), e.const(0, a[1]), gap)
+    return e.binary("add", maximum(e, a, b), e.libm("log1p", exp(e, negative(e, gap))))
 
 
 def sign(e: Emitter, x: Reg) -> Reg:
@@ -237,6 +247,5 @@ POINTWISE: dict[str, Row] = {
         "eq", e.call("fabs", a[0]), e.const(float("inf"), a[0][1])),
     "isfinite": lambda e, a, node: e.compare(
         "lt", e.call("fabs", a[0]), e.const(float("inf"), a[0][1])),
-    "isnan": lambda e, a, node: e.value(
-        f"fcmp uno {e.type(a[0][1])} {a[0][0]}, {a[0][0]}", "i1"),
+    "isnan": one(nan),
 }  # fmt: skip

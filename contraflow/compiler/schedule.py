@@ -19,6 +19,7 @@ from contraflow.base.shapes import Shape
 from contraflow.compiler.finish import finish
 from contraflow.compiler.forms import convolve, draw, gather, index_select, matmul, reduce
 from contraflow.compiler.loops import Buffer, Kernel, Node, Opaque, Place, contiguous
+from contraflow.compiler.ordered import argsort, extremum, running, scan, scatter
 from contraflow.compiler.pointwise import POINTWISE
 from contraflow.compiler.views import VIEWS, moved
 from contraflow.compiler.windows import join, pool, spread
@@ -45,6 +46,10 @@ FORMS: dict[str, Callable[[Any, Equation], bool]] = {
     **dict.fromkeys(("conv", "conv_input", "conv_weight"), convolve), "random_uniform": draw,
     "gather": gather, "index_select": index_select, "cat": join, "pad": join, "max_pool": pool,
     "avg_pool": pool, "max_pool_spread": spread, "avg_pool_spread": spread,
+    **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp", "recurrence"), scan),
+    "argmax": extremum, "argmin": extremum, "cummax_index": running, "argsort": argsort,
+    "scatter": scatter, "scatter_add": scatter, "scatter_reduce": scatter, "index_add": scatter,
+    "index_copy": scatter,
 }  # fmt: skip
 NATIVE = frozenset((*POINTWISE, *VIEWS, *LEAVES, *FORMS))
 

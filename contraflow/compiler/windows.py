@@ -15,7 +15,7 @@ from contraflow.graph.ir import Equation, operands
 if TYPE_CHECKING:
     from contraflow.compiler.schedule import Scheduler
 
-__all__ = ["join", "pool", "spread"]
+__all__ = ["at_least", "join", "pool", "spread"]
 
 MOST_TAPS = 16  # elements of a pooling window that are written out
 
