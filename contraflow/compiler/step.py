@@ -17,6 +17,7 @@ from contraflow.base.errors import CaptureError, IndexOutOfRange, lesson
 from contraflow.base.modes import current
 from contraflow.base.tree import map_tree
 from contraflow.capture.step import CapturedStep, Hole, capture, check_like, check_own, named
+from contraflow.compiler.epoch import Loop, run_epoch
 from contraflow.compiler.explain import report
 from contraflow.compiler.loops import Buffer
 from contraflow.compiler.lower import index_guard, lower
@@ -79,6 +80,7 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.versions: dict[Any, list[Version]] = {}
+        self.last_epoch = ""  # how its batches went through
         if hasattr(function, "__name__"):
             update_wrapper(self, function)
 
@@ -86,13 +88,51 @@ class Compiled:
         if current().interpreter is not None:  # inside another captured step: part of it
             return self.function(*args, **kwargs)
         given: list[Tensor] = []
+        version, held = self.version_for(args, kwargs, given)
+        return version.run(given, held)
+
+    def version_for(self, args: Any, kwargs: Any, given: list[Tensor]) -> tuple[Version, Any]:
+        """What serves a call, compiled if need be, with the tensors behind its externals; collects
+        the tensors among the arguments."""
         key = signature(args, kwargs, given)
         for version in self.versions.get(key, ()):
             held = version.held(given)
             if version.captured.holds(given, held):
-                return version.run(given, held)
+                return version, held
         version = self.new_version(key, args, kwargs)
-        return version.run(given, version.held(given))
+        return version, version.held(given)
+
+    def epoch(self, batches: Any, *, progress: Callable[[int, Any], None] | None = None) -> Any:
+        """``step(*batch)`` for every batch of a loader: the same batches in the same order, the
+        same bits, and one row a batch of what the step returned.
+
+        Data in memory (a ``DataLoader`` over a ``TensorDataset``, also shuffled, weighted or split)
+        are gathered by native code, many batches in one call; what has to ask Python in between
+        (a ``collate_fn``, samples that are made one by one) goes batch by batch, as ``explain``
+        says. Ctrl-C and errors leave everything as after the last batch that was finished.
+
+        Args:
+            batches: a loader, or any collection of batches, each the arguments of one call.
+            progress: ``progress(done, results)`` is called some thirty times a second with the
+                number of batches that are done and their results.
+
+        Returns:
+            What the step returns, with the tensors of all batches stacked along a new first
+            dimension. A tensor with another shape in the last batch becomes a list.
+
+        >>> import contraflow as cf
+        >>> w = cf.zeros(2)
+        >>> @cf.compile
+        ... def step(x):
+        ...     w.add_(x.sum(0))
+        ...     return x.mean()
+        >>> data = cf.data.TensorDataset(cf.arange(6.0).reshape(3, 2))
+        >>> step.epoch(cf.data.DataLoader(data))
+        tensor([0.5000, 2.5000, 4.5000])
+        >>> w
+        tensor([6., 9.])
+        """
+        return run_epoch(self, batches, progress)
 
     def new_version(self, key: Any, args: Any, kwargs: Any) -> Version:
         """Capture and compile for what these arguments and the present modes ask for."""
@@ -129,7 +169,8 @@ class Compiled:
         versions = [v for found in self.versions.values() for v in found]
         if not versions:
             return "not compiled yet: call it once"
-        return "\n\n".join(report(v.captured.graph, v.native) for v in versions)
+        parts = [report(v.captured.graph, v.native) for v in versions]
+        return "\n\n".join(parts + [self.last_epoch] * bool(self.last_epoch))
 
 
 def signature(args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Tensor]) -> Any:
@@ -165,6 +206,7 @@ class Version:
 
     def __init__(self, captured: CapturedStep) -> None:
         self.captured, self.lock = captured, Lock()
+        self.loop: Loop | None = None  # over batches, once there is an epoch
         graph = lower(captured.graph)
         self.native = Native(schedule(graph), to_text(graph))
         self.guard = index_guard(graph)

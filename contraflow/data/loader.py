@@ -25,7 +25,7 @@ from contraflow.tensor.create import tensor
 from contraflow.tensor.rng import Generator
 from contraflow.tensor.tensor import make
 
-__all__ = ["DataLoader"]
+__all__ = ["DataLoader", "Gathering"]
 
 BLOCK_BYTES = 1 << 20  # gathered at once: enough rows to hide Python, few enough for a cache
 STATE_KEYS = {"batch_size", "generator", "position", "samples", "start"}
@@ -38,6 +38,30 @@ class Epoch:
     position: int  # batches handed out
     start: list[int] | None = None  # the generator's state before the order was drawn
     samples: int | None = None  # of a sampler that knows its whole order
+
+
+class Gathering:
+    """What is left of an epoch over data in memory: batch ``i`` is the next ``sizes[i]`` of the
+    ``rows`` of each array.
+
+    Whoever gathers the batches says so with ``hand_out`` and ``finish``; the loader then stands
+    where iterating would have brought it.
+    """
+
+    def __init__(
+        self, loader: DataLoader, epoch: Epoch, arrays: list[Any], rows: Any, sizes: Any
+    ) -> None:
+        self.arrays, self.rows, self.sizes = arrays, rows, sizes
+        self._loader, self._epoch = loader, epoch
+
+    def hand_out(self, batches: int) -> None:
+        """So many more batches were used."""
+        self._epoch.position += batches
+        self._loader._epoch = self._epoch
+
+    def finish(self) -> None:
+        """The epoch has ended."""
+        self._loader._epoch = None
 
 
 class DataLoader:
@@ -142,6 +166,38 @@ class DataLoader:
         skip = epoch.position
         batches = self._streamed(skip) if self._streams else self._mapped(epoch, skip)
         return self._counted(epoch, batches)
+
+    def gathering(self) -> Gathering | str:
+        """Begin an epoch as ``iter`` does, for one who gathers the batches from memory himself;
+        a text says why that cannot be, and then nothing has begun.
+
+        >>> import contraflow as cf
+        >>> data = cf.data.TensorDataset(cf.arange(5))
+        >>> found = cf.data.DataLoader(data, batch_size=2).gathering()
+        >>> found.rows.tolist(), found.sizes.tolist()
+        ([0, 1, 2, 3, 4], [2, 2, 1])
+        """
+        groups = self.batch_sampler
+        arrays = in_memory(self.dataset) if self._plain and not self._streams else None
+        why = None
+        if type(self).__iter__ is not DataLoader.__iter__:
+            why = f"{type(self).__name__} has its own __iter__"
+        elif not self._plain:
+            why = "the loader has its own collate_fn"
+        elif arrays is None:
+            why = f"the samples of {type(self.dataset).__name__} are made one by one"
+        elif type(groups) is not BatchSampler or not whole(self._indices()):
+            why = f"{type(self._indices() or groups).__name__} says the order as it goes"
+        if why is not None:
+            return why
+        epoch, self._resume = self._resume or Epoch(0), None
+        self._epoch = epoch
+        rows = np.ascontiguousarray(self.dataset.rows(self._order(epoch)), np.int64)
+        size, skip = groups.batch_size, epoch.position
+        full, rest = divmod(len(rows), size)
+        sizes = np.full(full + (rest > 0 and not groups.drop_last), size)
+        sizes[full:] = rest
+        return Gathering(self, epoch, arrays or [], rows[skip * size :], sizes[skip:])
 
     def _counted(self, epoch: Epoch, batches: Iterator[Any]) -> Iterator[Any]:
         """Count what is handed out; the epoch ends when nothing is left."""
