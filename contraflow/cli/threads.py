@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 from contraflow.base.threads import blas_function, set_num_threads
@@ -16,13 +17,14 @@ def set_blas_threads(count: int | None) -> bool:
 
     None means one, unless the environment says otherwise: the products of a small network are
     faster on one thread, and the last bits of a sum depend on how many share it. Environment
-    variables alone would come too late, because NumPy reads them when it is imported.
+    variables alone would come too late, because NumPy reads them when it is imported. Compiled
+    steps, whose bits do not depend on it, keep their own number.
     """
-    if count is None:
-        if any(variable in os.environ for variable in VARIABLES):
-            return False
-        count = 1
-    if blas_function("set") is None:
+    put = blas_function("set")
+    if count is not None:
+        set_num_threads(count)
+    elif put is None or any(variable in os.environ for variable in VARIABLES):
         return False
-    set_num_threads(count)
-    return True
+    else:
+        put(ctypes.c_int(1))
+    return put is not None

@@ -12,6 +12,7 @@ __all__ = ["uniform"]
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 LANES = 8
+PART = ("%begin", "%end")
 
 
 def uniform(kernel: Kernel) -> Text:
@@ -30,10 +31,8 @@ def uniform(kernel: Kernel) -> Text:
     keys = round_keys(e, number(draw.seed))
     begin = number(draw.position)
     out = names[target.buffer]
-    whole = blocks // LANES * LANES
-    for lanes, first, last in ((LANES, 0, whole), (1, whole, blocks)):
-        if first == last:
-            continue
+
+    def fill(lanes: int, first: str, last: str) -> None:
         with e.loop(first, last, lanes) as b:
             at = e.binary("add", begin, (b, "i64"))
             position = e.value(f"mul nsw i64 {b}, {BLOCK}", "i64")[0]
@@ -45,8 +44,22 @@ def uniform(kernel: Kernel) -> Text:
                     counter = e.binary("add", counter, (f"<{steps}>", "i64"))
                 words = philox(e, counter, keys)
                 store_interleaved(e, [as_float(e, w) for w in words], pointer)
+
+    groups, rest = divmod(blocks, LANES)  # eight blocks at a time; the last part has the rest
+    whole = str(groups * LANES)
+    if groups > 1:
+        first, last = (e.value(f"mul nuw nsw i64 {x}, {LANES}", "i64")[0] for x in PART)
+        fill(LANES, first, last)
+        if rest:
+            with e.when(e.value(f"icmp eq i64 %end, {groups}", "i1")[0]):
+                fill(1, whole, str(blocks))
+    else:
+        if groups:
+            fill(LANES, "0", whole)
+        if rest:
+            fill(1, whole, str(blocks))
     e.line("ret void")
-    return Text(e, buffers)
+    return Text(e, buffers, groups if groups > 1 else 0)
 
 
 def round_keys(e: Emitter, seed: Reg) -> list[tuple[Reg, Reg]]:

@@ -137,6 +137,17 @@ class Emitter:
         self.line(f"br i1 {test}, label %{head}, label %{tail}")
         self.label(tail)
 
+    @contextmanager
+    def when(self, condition: str) -> Iterator[None]:
+        """What is inside runs only if ``condition``, an i1, holds; nothing of it is used after."""
+        self.count += 1
+        inside, after = f"then{self.count}", f"after{self.count}"
+        self.line(f"br i1 {condition}, label %{inside}, label %{after}")
+        self.label(inside)
+        yield
+        self.line(f"br label %{after}")
+        self.label(after)
+
     # ---- memory --------------------------------------------------------------------------------
 
     def gep(self, base: str, offset: str, kind: str) -> str:

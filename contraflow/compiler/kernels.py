@@ -1,10 +1,9 @@
-"""The LLVM text of a fused loop nest, and of what all kernels share: expressions and reductions."""
+"""The LLVM text that all kernels share: expressions at a point, and reductions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ __all__ = [
     "across",
     "combine",
     "identity",
-    "loops",
     "rebuilt",
     "shuffled",
     "strips",
@@ -325,49 +323,19 @@ class Body:
         """Fill the memory of the reductions with their identities."""
         e = self.e
         for r in self.kernel.reductions:
-            size, kind = r.into.buffer.size, kind_of(r.into.buffer.dtype)
-            start = e.const(identity(r.kind, r.into.buffer.dtype), kind)
-            with e.wide(1), e.loop(0, max(size, 1)) as i:
-                e.store(start, e.gep(self.names[r.into.buffer], i, kind))
+            with e.wide(1), e.loop(0, max(r.into.buffer.size, 1)) as i:
+                self.begin(r, i)
+
+    def begin(self, r: Reduction, offset: str) -> None:
+        """An element of a reduction's memory is its identity."""
+        e, kind = self.e, kind_of(r.into.buffer.dtype)
+        start = e.const(identity(r.kind, r.into.buffer.dtype), kind)
+        e.store(start, e.gep(self.names[r.into.buffer], offset, kind))
 
 
 def _text(value: Any, kind: str) -> str:
     with (e := Emitter()).wide(1):
         return e.const(value, kind)[0]
-
-
-# ---- a loop nest -------------------------------------------------------------------------------
-
-
-def collapsed(kernel: Kernel) -> Kernel:
-    """The same kernel with neighbouring dimensions walked as one where every stride allows it."""
-    dims = list(kernel.dims)
-    linear: list[tuple[int, ...]] = [p.strides for p in (*kernel.reads(), *kernel.writes())]
-    linear += [n.value[1] for n in kernel.nodes() if n.op == "index"]
-    fixed = [r.reduced for r in kernel.reductions]
-    groups: list[list[int]] = []
-    for d, size in enumerate(dims):
-        if size == 1:  # a dimension of one place is no dimension
-            continue
-        if groups:
-            last = groups[-1][-1]
-            alike = all((last in r) == (d in r) for r in fixed)
-            if alike and all(s[last] == s[d] * size for s in linear):
-                groups[-1].append(d)
-                continue
-        groups.append([d])
-    groups = groups or [[0]]
-
-    def strides(s: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(s[g[-1]] for g in groups)
-
-    shape = tuple(prod(dims[d] for d in g) for g in groups)
-    return rebuilt(
-        kernel, shape,
-        lambda p: Place(p.buffer, p.offset, shape, strides(p.strides)),
-        lambda start, s: (start, strides(s)),
-        lambda reduced: tuple(i for i, g in enumerate(groups) if g[0] in reduced),
-    )  # fmt: skip
 
 
 def rebuilt(
@@ -390,72 +358,3 @@ def rebuilt(
             for r in kernel.reductions
         ],
     )
-
-
-def loops(kernel: Kernel) -> Text:
-    """The function of a kernel without an anchor."""
-    if not kernel.dims:
-        kernel = one_dimensional(kernel)
-    kernel = collapsed(kernel)
-    e = Emitter()
-    body = Body(kernel, e)
-    body.clear()
-    if prod(kernel.dims):
-        _nest(body, kernel.dims, [])
-    e.line("ret void")
-    return Text(e, body.buffers)
-
-
-def one_dimensional(kernel: Kernel) -> Kernel:
-    """A kernel over a single point, as one over a dimension of size 1."""
-    return rebuilt(
-        kernel, (1,), lambda p: Place(p.buffer, p.offset, (1,), (0,)),
-        lambda start, strides: (start, (0,)),
-    )  # fmt: skip
-
-
-def _nest(body: Body, dims: tuple[int, ...], indices: list[str]) -> None:
-    e = body.e
-    if len(dims) > 1:
-        with e.loop(0, dims[0]) as i:
-            _nest(body, dims[1:], [*indices, i])
-        return
-    body.enter_row(indices)
-    body.prepare()
-    last = len(body.kernel.dims) - 1
-    inner = [r for r in body.kernel.reductions if last in r.reduced]
-    if inner:
-        _reduce_row(body, dims[0], inner)
-        return
-    for lanes, begin, end in strips(dims[0]):
-        with e.wide(lanes), e.loop(begin, end, lanes) as i:
-            body.point(i)
-
-
-def _reduce_row(body: Body, n: int, inner: list[Reduction]) -> None:
-    """The innermost loop where it is reduced: accumulators stay in registers."""
-    e = body.e
-    results: list[list[Reg]] = [[] for _ in inner]
-    for lanes, begin, end in strips(n):
-        with e.wide(lanes):
-            starts = []
-            for r in inner:
-                kind = kind_of(r.node.dtype)
-                starts.append((e.const(identity(r.kind, r.node.dtype), kind), e.type(kind)))
-            with e.loop(begin, end, lanes, starts) as (i, state):
-                env = body.evaluate(i)
-                for place, node in body.kernel.stores:
-                    body.store(place, env[node], i)
-                for r in body.kernel.reductions:
-                    if r in inner:
-                        now = state.now[inner.index(r)]
-                        state.next.append(combine(e, r.kind, now, env[r.node]))
-                    else:
-                        body.accumulate(r, env[r.node], i)
-            for found, reg, r in zip(results, state.final, inner, strict=True):
-                found.append(across(e, r.kind, reg))
-    for found, r in zip(results, inner, strict=True):
-        total = found[0]
-        for more in found[1:]:
-            total = combine(e, r.kind, total, more)
-        body.accumulate(r, total, "0")

@@ -21,7 +21,7 @@ from contraflow.compiler.convolution import (
     weight_scratch_of,
 )
 from contraflow.compiler.draw import uniform
-from contraflow.compiler.kernels import Text, loops
+from contraflow.compiler.kernels import Text
 from contraflow.compiler.loops import (
     Buffer,
     Contraction,
@@ -32,6 +32,7 @@ from contraflow.compiler.loops import (
     Place,
     Serial,
 )
+from contraflow.compiler.nests import loops
 from contraflow.compiler.product import panel_of, product
 from contraflow.compiler.schedule import Program
 from contraflow.compiler.serial import serial
