@@ -20,13 +20,14 @@ from contraflow.compiler.loops import (
     Reduction,
     contiguous,
 )
+from contraflow.compiler.views import moved
 from contraflow.compiler.windows import at_least
 from contraflow.graph.ir import Equation, operands
 
 if TYPE_CHECKING:
     from contraflow.compiler.schedule import Scheduler
 
-__all__ = ["convolve", "draw", "gather", "index_select", "matmul", "reduce"]
+__all__ = ["convolve", "draw", "gather", "index_select", "matmul", "reduce", "view_put"]
 
 REDUCTIONS = {"sum": "add", "amax": "max", "amin": "min", "prod": "mul", "any": "or", "all": "and"}
 
@@ -123,8 +124,6 @@ def gather(s: Scheduler, e: Equation) -> bool:
     """Elements of x chosen by an index for each element of the result."""
     x, index = operands(e)
     (out,) = e.outputs
-    if not x.ndim:
-        return False
     dim, source = e.attrs["dim"], s.place(x)
     number = at_least(s, max(s.home([index], out.shape), s.ready(x)), out.shape)
     at = s.node(index, index.dtype, out.shape, number)
@@ -141,8 +140,8 @@ def index_select(s: Scheduler, e: Equation) -> bool:
     x, index = operands(e)
     (out,) = e.outputs
     dim, source, n = e.attrs["dim"], s.place(x), index.ndim
-    number = s.open(out.shape)
     at = s.place(index)
+    number = s.open(out.shape)
     beside = (0,) * (out.ndim - dim - n)
     spread = Place(at.buffer, at.offset, out.shape, ((0,) * dim + at.strides + beside))
     chosen = Node("load", (), index.dtype, spread)
@@ -151,4 +150,20 @@ def index_select(s: Scheduler, e: Equation) -> bool:
     node = Node("take", (chosen,), out.dtype, base, value=(source.strides[dim], x.shape[dim]))
     s.made[out] = (number, node)
     s.kernels[number].ops.append("index_select")
+    return True
+
+
+def view_put(s: Scheduler, e: Equation) -> bool:
+    """A copy of x, into whose part that a view shows something else is stored."""
+    x, new = operands(e)
+    whole = s.copy(x)
+    part = moved(whole, e.attrs["view"], dict(e.attrs["attrs"]), new.shape)
+    if part is None:
+        return False
+    number = max(s.home([new], new.shape), s.born[whole.buffer] + 1)
+    number = at_least(s, number, new.shape)
+    s.kernels[number].stores.append((part, s.node(new, new.dtype, new.shape, number)))
+    s.kernels[number].ops.append("view_put")
+    s.places[e.outputs[0]] = whole
+    s.born[whole.buffer] = number
     return True

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import prod
 from typing import Any
 
+from contraflow.compiler.opened import OPENED
 from contraflow.compiler.pointwise import POINTWISE
 from contraflow.compiler.rewrite import expand, fold, merge, traced
 from contraflow.compiler.schedule import LEAVES, NATIVE
@@ -13,38 +12,11 @@ from contraflow.compiler.views import VIEWS
 from contraflow.graph.ir import Graph, Value, operands
 from contraflow.graph.rewrite import drop_dead
 from contraflow.graph.verify import verify
-from contraflow.ops.arith import div_op, ge, lt
+from contraflow.ops.arith import ge, lt
 from contraflow.ops.logic import logical_or
 from contraflow.ops.reduce import any as any_of
-from contraflow.ops.reduce import count, reduce_sum
-from contraflow.ops.view import expand as expand_to
 
 __all__ = ["index_guard", "lower"]
-
-
-def _mean(x: Any, dims: Any, keepdim: bool) -> Any:
-    return div_op(reduce_sum(x, dims=dims, keepdim=keepdim), float(count(x.shape, dims)))
-
-
-def _whole_mean(x: Any, kernel: Any, padding: Any, divisor: Any, **_: Any) -> Any:
-    """A mean whose one window is the whole image is a reduction."""
-    n = len(kernel)
-    if tuple(x.shape[-n:]) != tuple(kernel) or max(padding) or isinstance(divisor, int):
-        return NotImplemented
-    return _mean(x, tuple(range(x.ndim - n, x.ndim)), True)
-
-
-def _whole_spread(g: Any, size: Any, kernel: Any, padding: Any, divisor: Any, **_: Any) -> Any:
-    if tuple(size) != tuple(kernel) or max(padding) or isinstance(divisor, int):
-        return NotImplemented
-    return expand_to(div_op(g, float(prod(size))), shape=(*g.shape[: -len(size)], *size))
-
-
-# Ops that are native only as a composition, beyond those whose records have a definition.
-OPENED: dict[str, Callable[..., Any]] = {
-    "mean": _mean, "avg_pool": _whole_mean, "avg_pool_spread": _whole_spread,
-    "overwrite": lambda x, new: new,
-}  # fmt: skip
 
 
 def lower(graph: Graph) -> Graph:

@@ -75,8 +75,6 @@ HOW = {"scatter_add": "add", "index_add": "add", "prod": "mul", "amax": "max", "
 def scatter(s: Scheduler, e: Equation) -> bool:
     """A copy of x, into which the source is written or added where the index says."""
     x, index, source = operands(e)
-    if not x.ndim:
-        return False
     dim, name = e.attrs["dim"], e.op.name
     slabs = name.startswith("index")  # an index of any shape takes the place of one dimension
     given, where = s.place(source), s.place(index)

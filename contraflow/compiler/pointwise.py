@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log as ln
+from math import pi
 from typing import Any
 
-from contraflow.compiler.emit import Emitter, Reg, kind_of
+import numpy as np
+
+from contraflow.compiler.emit import BITS, Emitter, Reg, kind_of
 from contraflow.compiler.loops import Node
+from contraflow.compiler.whole import divided, inverted, shifted, whole_power
 
 __all__ = ["POINTWISE", "exp", "log", "logaddexp", "maximum", "minimum", "nan"]
 
@@ -143,11 +147,16 @@ def nan(e: Emitter, x: Reg) -> Reg:
     return e.value(f"fcmp uno {e.type(x[1])} {x[0]}, {x[0]}", "i1")
 
 
-def logaddexp(e: Emitter, a: Reg, b: Reg) -> Reg:
-    """max + ln(1 + e^-|a - b|); equal infinities have no difference."""
+def distance(e: Emitter, a: Reg, b: Reg) -> Reg:
+    """|a - b|; equal infinities have none."""
     gap = e.call("fabs", e.binary("sub", a, b))
-    gap = e.select(e.compare("eq", a, b), e.const(0, a[1]), gap)
-    return e.binary("add", maximum(e, a, b), e.libm("log1p", exp(e, negative(e, gap))))
+    return e.select(e.compare("eq", a, b), e.const(0, a[1]), gap)
+
+
+def logaddexp(e: Emitter, a: Reg, b: Reg) -> Reg:
+    """max + ln(1 + e^-|a - b|)."""
+    more = e.libm("log1p", exp(e, negative(e, distance(e, a, b))))
+    return e.binary("add", maximum(e, a, b), more)
 
 
 def sign(e: Emitter, x: Reg) -> Reg:
@@ -169,11 +178,17 @@ def power(e: Emitter, a: Reg, b: Reg, node: Node) -> Reg:
         -1: lambda: e.binary("div", e.const(1, a[1]), a),
         -2: lambda: e.binary("div", e.const(1, a[1]), e.binary("mul", a, a)),
     }
-    return short[exponent]() if exponent in short else e.libm("pow", a, b)
+    if exponent in short:
+        return short[exponent]()
+    return whole_power(e, a, b) if a[1][0] != "f" else e.libm("pow", a, b)
 
 
 def binary(op: str) -> Row:
     return lambda e, a, node: e.binary(op, a[0], a[1])
+
+
+def two(function: Callable[[Emitter, Reg, Reg], Reg]) -> Row:
+    return lambda e, a, node: function(e, a[0], a[1])
 
 
 def compare(test: str) -> Row:
@@ -216,6 +231,130 @@ def clamp(e: Emitter, a: list[Reg], node: Node) -> Reg:
     return minimum(e, maximum(e, a[0], a[1]), a[2])
 
 
+# ---- division that rounds ----------------------------------------------------------------------
+
+
+def remainder(e: Emitter, a: Reg, b: Reg) -> Reg:
+    """The rest of a division rounded down: it has the sign of b, also where it is 0."""
+    if a[1][0] != "f":
+        return divided(e, a, b, floor=True)[1]
+    zero = e.const(0, a[1])
+    rest = e.libm("fmod", a, b)
+    apart = e.binary("xor", e.compare("lt", rest, zero), e.compare("lt", b, zero))
+    moved = e.select(apart, e.binary("add", rest, b), rest)
+    exact = e.select(e.compare("eq", b, zero), rest, e.call("copysign", zero, b))
+    return e.select(e.compare("eq", rest, zero), exact, moved)
+
+
+def floor_divide(e: Emitter, a: Reg, b: Reg) -> Reg:
+    """floor(a / b) before a / b is rounded: (a - remainder) / b is whole, but for a last digit."""
+    if a[1][0] != "f":
+        return divided(e, a, b, floor=True)[0]
+    zero, one = e.const(0, a[1]), e.const(1, a[1])
+    rest, ratio = e.libm("fmod", a, b), e.binary("div", a, b)
+    quotient = e.binary("div", e.binary("sub", a, rest), b)
+    apart = e.binary("xor", e.compare("lt", rest, zero), e.compare("lt", b, zero))
+    apart = e.binary("and", apart, e.compare("ne", rest, zero))
+    quotient = e.select(apart, e.binary("sub", quotient, one), quotient)
+    down = e.call("floor", quotient)
+    high = e.compare("gt", e.binary("sub", quotient, down), e.const(0.5, a[1]))
+    down = e.select(high, e.binary("add", down, one), down)
+    down = e.select(e.compare("eq", quotient, zero), e.call("copysign", zero, ratio), down)
+    return e.select(e.compare("eq", b, zero), ratio, down)
+
+
+def trunc_divide(e: Emitter, a: Reg, b: Reg) -> Reg:
+    if a[1][0] != "f":
+        return divided(e, a, b, floor=False)[0]
+    return e.call("trunc", e.binary("div", a, b))
+
+
+def fmod(e: Emitter, a: Reg, b: Reg) -> Reg:
+    if a[1][0] != "f":
+        return divided(e, a, b, floor=False)[1]
+    return e.libm("fmod", a, b)
+
+
+# ---- logarithms of sums and products -----------------------------------------------------------
+
+
+def logaddexp2(e: Emitter, a: Reg, b: Reg) -> Reg:
+    """max + log2(1 + 2^-|a - b|)."""
+    more = e.libm("log1p", e.libm("exp2", negative(e, distance(e, a, b))))
+    return e.binary("add", maximum(e, a, b), e.binary("mul", more, e.const(1 / ln(2), a[1])))
+
+
+def xlogy(e: Emitter, a: Reg, b: Reg) -> Reg:
+    """a ln b; 0 ln b is 0 for every b that is a number."""
+    nothing = e.binary("and", e.compare("eq", a, e.const(0, a[1])), e.compare("eq", b, b))
+    return e.select(nothing, e.const(0, a[1]), e.binary("mul", a, log(e, b)))
+
+
+def logit(e: Emitter, x: Reg) -> Reg:
+    return log(e, e.binary("div", x, e.binary("sub", e.const(1, x[1]), x)))
+
+
+def sinc(e: Emitter, x: Reg) -> Reg:
+    turn = e.binary("mul", x, e.const(pi, x[1]))
+    wave = e.binary("div", e.call("sin", turn), turn)
+    return e.select(e.compare("eq", x, e.const(0, x[1])), e.const(1, x[1]), wave)
+
+
+# ---- signs and special values ------------------------------------------------------------------
+
+
+def number_wins(test: str) -> Row:
+    """The larger or smaller of two; a number wins against NaN, and the first a tie."""
+
+    def row(e: Emitter, args: list[Reg], node: Node) -> Reg:
+        a, b = args
+        wins = e.compare(test, a, b)
+        return e.select(e.binary("or", wins, nan(e, b)) if a[1][0] == "f" else wins, a, b)
+
+    return row
+
+
+def of_floats(function: Callable[[Emitter, Reg], Reg]) -> Row:
+    """A question that is never true of integers."""
+    return lambda e, a, node: function(e, a[0]) if a[0][1][0] == "f" else e.const(0, "i1")
+
+
+def infinite(e: Emitter, x: Reg) -> Reg:
+    return e.compare("eq", e.call("fabs", x), e.const(float("inf"), x[1]))
+
+
+def finite(e: Emitter, a: list[Reg], node: Node) -> Reg:
+    x = a[0]
+    if x[1][0] != "f":
+        return e.const(1, "i1")
+    return e.compare("lt", e.call("fabs", x), e.const(float("inf"), x[1]))
+
+
+def signbit(e: Emitter, x: Reg) -> Reg:
+    if x[1] in ("i1", "u8"):
+        return e.const(0, "i1")
+    raw = e.bits(x, f"i{BITS[x[1]]}") if x[1][0] == "f" else x
+    return e.compare("lt", raw, e.const(0, raw[1]))
+
+
+def heaviside(e: Emitter, x: Reg, values: Reg) -> Reg:
+    zero = e.const(0, x[1])
+    step = e.convert(e.compare("gt", x, zero), x[1])
+    return e.select(e.compare("eq", x, zero), values, step)
+
+
+def nan_to_num(e: Emitter, a: list[Reg], node: Node) -> Reg:
+    """NaN and the infinities as the numbers of the attributes, or the largest there are."""
+    x, inf, limits = a[0], float("inf"), np.finfo(node.dtype)
+    high, low = (
+        float(limit) if node.value[name] is None else node.value[name]
+        for name, limit in (("posinf", limits.max), ("neginf", limits.min))
+    )
+    y = e.select(e.compare("eq", x, e.const(-inf, x[1])), e.const(low, x[1]), x)
+    y = e.select(e.compare("eq", x, e.const(inf, x[1])), e.const(high, x[1]), y)
+    return e.select(nan(e, x), e.const(node.value["nan"], x[1]), y)
+
+
 POINTWISE: dict[str, Row] = {
     "add": add, "sub": binary("sub"), "mul": multiply, "div": binary("div"),
     "neg": one(negative), "abs": one(absolute), "sign": one(sign),
@@ -225,11 +364,9 @@ POINTWISE: dict[str, Row] = {
     "reciprocal": lambda e, a, node: e.binary("div", e.const(1, a[0][1]), a[0]),
     "pow": lambda e, a, node: power(e, a[0], a[1], node),
     "exp": one(exp), "log": one(log), "tanh": one(tanh), "sigmoid": one(sigmoid),
-    "maximum": lambda e, a, node: maximum(e, a[0], a[1]),
-    "minimum": lambda e, a, node: minimum(e, a[0], a[1]),
+    "maximum": two(maximum), "minimum": two(minimum),
     "clamp": clamp,
-    "clamp_min": lambda e, a, node: maximum(e, a[0], a[1]),
-    "clamp_max": lambda e, a, node: minimum(e, a[0], a[1]),
+    "clamp_min": two(maximum), "clamp_max": two(minimum),
     "where": lambda e, a, node: e.select(boolean(e, a[0]), a[1], a[2]),
     **{test: compare(test) for test in ("eq", "ne", "lt", "le", "gt", "ge")},
     "convert": lambda e, a, node: e.convert(a[0], kind_of(node.dtype)),
@@ -243,9 +380,18 @@ POINTWISE: dict[str, Row] = {
     "atan2": libm("atan2"), "hypot": libm("hypot"),
     "logical_and": logic("and"), "logical_or": logic("or"), "logical_xor": logic("xor"),
     "logical_not": lambda e, a, node: e.binary("xor", boolean(e, a[0]), e.const(1, "i1")),
-    "isinf": lambda e, a, node: e.compare(
-        "eq", e.call("fabs", a[0]), e.const(float("inf"), a[0][1])),
-    "isfinite": lambda e, a, node: e.compare(
-        "lt", e.call("fabs", a[0]), e.const(float("inf"), a[0][1])),
-    "isnan": one(nan),
+    "isnan": of_floats(nan), "isinf": of_floats(infinite), "isfinite": finite,
+    "isposinf": of_floats(lambda e, x: e.compare("eq", x, e.const(float("inf"), x[1]))),
+    "isneginf": of_floats(lambda e, x: e.compare("eq", x, e.const(float("-inf"), x[1]))),
+    "signbit": one(signbit), "nan_to_num": nan_to_num, "heaviside": two(heaviside),
+    "copysign": lambda e, a, node: e.call("copysign", *a),
+    "fmax": number_wins("ge"), "fmin": number_wins("le"),
+    "floor_divide": two(floor_divide), "trunc_divide": two(trunc_divide),
+    "remainder": two(remainder), "fmod": two(fmod),
+    "bitwise_and": binary("and"), "bitwise_or": binary("or"), "bitwise_xor": binary("xor"),
+    "bitwise_not": one(inverted),
+    "bitwise_left_shift": lambda e, a, node: shifted(e, a[0], a[1], left=True),
+    "bitwise_right_shift": lambda e, a, node: shifted(e, a[0], a[1], left=False),
+    "logaddexp": two(logaddexp), "logaddexp2": two(logaddexp2), "xlogy": two(xlogy),
+    "logit": one(logit), "sinc": one(sinc),
 }  # fmt: skip

@@ -17,7 +17,15 @@ import numpy as np
 
 from contraflow.base.shapes import Shape
 from contraflow.compiler.finish import finish
-from contraflow.compiler.forms import convolve, draw, gather, index_select, matmul, reduce
+from contraflow.compiler.forms import (
+    convolve,
+    draw,
+    gather,
+    index_select,
+    matmul,
+    reduce,
+    view_put,
+)
 from contraflow.compiler.loops import Buffer, Kernel, Node, Opaque, Place, contiguous
 from contraflow.compiler.ordered import argsort, extremum, running, scan, scatter
 from contraflow.compiler.pointwise import POINTWISE
@@ -31,21 +39,26 @@ __all__ = ["NATIVE", "Program", "schedule"]
 WHOLE = frozenset((
     "add", "sub", "mul", "neg", "abs", "sign", "square", "maximum", "minimum", "clamp", "clamp_min",
     "clamp_max", "where", "eq", "ne", "lt", "le", "gt", "ge", "convert", "logical_and",
-    "logical_or", "logical_xor", "logical_not",
+    "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "floor_divide", "trunc_divide",
+    "remainder", "fmod", "pow", "fmax", "fmin", "heaviside", "isnan", "isinf", "isfinite",
+    "isposinf", "isneginf", "signbit",
 ))  # fmt: skip
 LEAVES = ("full", "iota")
 # Too dear to be computed once more in every kernel that uses them.
 DEAR = frozenset((
     "exp", "log", "tanh", "sigmoid", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
     "cosh", "asinh", "acosh", "atanh", "exp2", "expm1", "log1p", "log2", "log10", "erf", "erfc",
-    "lgamma", "atan2", "hypot",
+    "lgamma", "atan2", "hypot", "logaddexp", "logaddexp2", "logit", "xlogy", "sinc", "fmod",
+    "remainder", "floor_divide",
 ))  # fmt: skip
 # What is neither pointwise nor a view: how it is scheduled, or False if that does not cover it.
 FORMS: dict[str, Callable[[Any, Equation], bool]] = {
     **dict.fromkeys(("sum", "amax", "amin", "prod", "any", "all"), reduce), "matmul": matmul,
     **dict.fromkeys(("conv", "conv_input", "conv_weight"), convolve), "random_uniform": draw,
-    "gather": gather, "index_select": index_select, "cat": join, "pad": join, "max_pool": pool,
-    "avg_pool": pool, "max_pool_spread": spread, "avg_pool_spread": spread,
+    "gather": gather, "index_select": index_select, "view_put": view_put, "cat": join,
+    "pad": join, "max_pool": pool, "avg_pool": pool, "max_pool_spread": spread,
+    "avg_pool_spread": spread,
     **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp", "recurrence"), scan),
     "argmax": extremum, "argmin": extremum, "cummax_index": running, "argsort": argsort,
     "scatter": scatter, "scatter_add": scatter, "scatter_reduce": scatter, "index_add": scatter,
@@ -269,10 +282,9 @@ class Scheduler:
             return
         if x in self.numbers:
             self.numbers[out] = self.numbers[x]
-        place = moved(self.place(x), e)
+        place = moved(self.place(x), e.op.name, e.attrs, out.shape)
         if place is None:
-            copied = self.copy(x)
-            place = moved(copied, e)
+            place = moved(self.copy(x), e.op.name, e.attrs, out.shape)
             assert place is not None
         self.places[out] = place
 
@@ -314,9 +326,11 @@ class Scheduler:
 
 def pointwise_fits(e: Equation) -> bool:
     """Whether the native form covers these dtypes and attributes."""
-    if e.op.name == "round" and e.attrs.get("decimals"):
-        return False
-    return e.op.name in WHOLE or all(v.dtype.kind == "f" for v in e.values)
+    if all(v.dtype.kind == "f" for v in e.values):
+        return True
+    exponent = e.inputs[1] if e.op.name == "pow" else 0
+    error = isinstance(exponent, int | float) and exponent < 0  # of integers: eager says so
+    return e.op.name in WHOLE and not error
 
 
 def schedule(graph: Graph) -> Program:

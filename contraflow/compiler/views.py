@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 from contraflow.base.shapes import Shape
 from contraflow.compiler.loops import Place
-from contraflow.graph.ir import Equation
 
 __all__ = ["VIEWS", "moved", "reshaped"]
 
 VIEWS = ("alias", "reshape", "permute", "expand", "slice", "diagonal", "unfold", "flip")
 
 
-def moved(place: Place, e: Equation) -> Place | None:
-    """A view as other strides on the same memory; None if it cannot be one."""
-    a, buffer, offset = e.attrs, place.buffer, place.offset
-    shape, strides = place.shape, place.strides
-    new = e.outputs[0].shape
-    name = e.op.name
+def moved(place: Place, name: str, a: dict[str, Any], new: Shape) -> Place | None:
+    """A view, with the shape ``new``, as other strides on the same memory; None if it cannot be
+    one."""
+    buffer, offset, shape, strides = place.buffer, place.offset, place.shape, place.strides
     if name == "alias":
         return place
     if name == "permute":

@@ -128,6 +128,13 @@ def erf_values(x: Any) -> Any:
     return np.minimum(np.maximum(y, -1.0), 1.0).astype(x.dtype, copy=False)
 
 
+# Giles's polynomials for erfinv(y) / y in w = -log(1 - y^2): up to 5, and in its root above
+CENTRAL = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
+           -0.00125372503, -0.00417768164, 0.246640727, 1.50140941)  # fmt: skip
+OUTER = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
+         -0.0076224613, 0.00943887047, 1.00167406, 2.83297682)  # fmt: skip
+
+
 def erfinv64(y: Array) -> Array:
     """The inverse of erf on a flat float64 array.
 
@@ -136,11 +143,7 @@ def erfinv64(y: Array) -> Array:
     """
     size = np.abs(y)
     w = -np.log((1.0 - size) * (1.0 + size))
-    central = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
-               -0.00125372503, -0.00417768164, 0.246640727, 1.50140941)  # fmt: skip
-    outer = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
-             -0.0076224613, 0.00943887047, 1.00167406, 2.83297682)  # fmt: skip
-    x = size * np.where(w < 5.0, horner(w - 2.5, central), horner(np.sqrt(w) - 3.0, outer))
+    x = size * np.where(w < 5.0, horner(w - 2.5, CENTRAL), horner(np.sqrt(w) - 3.0, OUTER))
     depth = -np.log(1.0 - size)  # past Giles's range: erfc(x) = exp(-x^2) / (x sqrt(pi)) at first
     far = np.sqrt(depth - np.log(np.sqrt(pi * depth)))
     x = np.where(w > 16.0, np.sqrt(depth - np.log(far * sqrt(pi))), x)
@@ -183,7 +186,7 @@ BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 
              43867 / 798, -174611 / 330)  # fmt: skip
 
 
-def _hurwitz(s: int, q: Any) -> Any:
+def hurwitz(s: int, q: Any) -> Any:
     """zeta(s, q), the sum of (q + k)^-s over k >= 0, for q > 0 (Euler-Maclaurin after 10 terms)."""
     total = 0.0
     for k in range(10):
@@ -202,7 +205,7 @@ def _hurwitz(s: int, q: Any) -> Any:
 @cache
 def _log_gamma_series() -> tuple[float, ...]:
     # log gamma(2 + w) = w (1 - Euler's constant) + sum over k >= 2 of (zeta(k) - 1) (-w)^k / k
-    terms = [(-1) ** k * float(_hurwitz(k, 2.0)) / k for k in range(27, 1, -1)]
+    terms = [(-1) ** k * float(hurwitz(k, 2.0)) / k for k in range(27, 1, -1)]
     return (*terms, 1.0 - 0.57721566490153286061, 0.0)
 
 
@@ -259,7 +262,7 @@ def digamma64(x: Array) -> Array:
 
 
 @cache
-def _cot_derivative(n: int) -> tuple[float, ...]:
+def cot_derivative(n: int) -> tuple[float, ...]:
     # d^n/dx^n cot(pi x) as a polynomial in cot(pi x): each derivative of c is -pi (1 + c^2)
     p = np.polynomial.Polynomial([0.0, 1.0])
     for _ in range(n):
@@ -274,9 +277,9 @@ def polygamma64(x: Array, n: int) -> Any:
     """
     sign = (-1) ** (n + 1)
     z = np.where(x <= 0, 1.0 - x, x)
-    value = sign * factorial(n) * _hurwitz(n + 1, z)
+    value = sign * factorial(n) * hurwitz(n + 1, z)
     cot = 1.0 / np.tan(pi * (x - np.rint(x)))
-    turned = -sign * value - pi * horner(cot, _cot_derivative(n))
+    turned = -sign * value - pi * horner(cot, cot_derivative(n))
     pole = (x <= 0) & (x == np.floor(x))
     return np.where(pole, sign * np.inf, np.where(x <= 0, turned, value))
 
