@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def quotas(root: Path = GROUPS) -> Iterator[float]:
                 yield int(limit) / int(period)
 
 
+@cache
+def quota() -> float:
+    """The smallest of them."""
+    return min(quotas(), default=float("inf"))
+
+
 def parents(folder: Path, path: str) -> Iterator[Path]:
     """``folder/a``, ``folder/a/b`` ... for a path ``/a/b``."""
     for part in Path(path).parts[1:]:
@@ -76,7 +83,7 @@ def available() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, min([cores, *map(int, quotas())]))
+    return max(1, int(min(cores, quota())))
 
 
 def chosen() -> int | None:

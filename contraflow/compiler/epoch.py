@@ -23,8 +23,9 @@ from contraflow.base.modes import current
 from contraflow.base.tree import map_tree
 from contraflow.capture.step import Hole
 from contraflow.compiler.cache import key_of, load, store
+from contraflow.compiler.link import compiled, jit
 from contraflow.compiler.loops import Opaque
-from contraflow.compiler.native import Native, compiled, jit
+from contraflow.compiler.native import Native
 from contraflow.compiler.results import HOLE, Results
 from contraflow.compiler.targets import target
 from contraflow.tensor.tensor import Tensor, make, set_grad

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Iterator
-from functools import cache, partial
-from itertools import count
+from functools import partial
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from contraflow.base.modes import current
+from contraflow.base.threads import available, get_num_threads
 from contraflow.compiler.cache import key_of, load, store
 from contraflow.compiler.convolution import (
     convolution,
@@ -20,8 +18,11 @@ from contraflow.compiler.convolution import (
     weight_gradient,
     weight_scratch_of,
 )
-from contraflow.compiler.draw import uniform
+from contraflow.compiler.cost import seconds
+from contraflow.compiler.draw import drawn
+from contraflow.compiler.driver import YIELD, Memory, Module
 from contraflow.compiler.kernels import Text
+from contraflow.compiler.link import compiled, link
 from contraflow.compiler.loops import (
     Buffer,
     Contraction,
@@ -33,29 +34,31 @@ from contraflow.compiler.loops import (
     Serial,
 )
 from contraflow.compiler.nests import loops
+from contraflow.compiler.pace import Pace
+from contraflow.compiler.phases import phases, seconds_together
+from contraflow.compiler.pool import MOST, pool, yielding
 from contraflow.compiler.product import panel_of, product
 from contraflow.compiler.schedule import Program
 from contraflow.compiler.serial import serial
-from contraflow.compiler.targets import machine, target
+from contraflow.compiler.targets import target
 
 __all__ = ["Native"]
 
 ALIGN = 64
+LEAST = 5e-6  # seconds of a kernel that is worth dividing
+ALONE = 40e-6  # of a part that is not worth a second thread
+GAIN = 0.9  # of the time on one thread, if a second one is to help
 
 
 # ---- memory ------------------------------------------------------------------------------------
 
 
-def plan(program: Program, scratch: dict[int, Buffer | None]) -> int:
+def plan(program: Program) -> int:
     """Give each arena buffer its place, so that two never overlap while both are alive; bytes."""
     life: dict[Buffer, list[int]] = {}
     for number, kernel in enumerate(program.kernels):
         places = (*kernel.writes(), *kernel.reads(), *kernel.gulps())
-        buffers = [p.buffer for p in places]
-        own = scratch[number]
-        if own is not None:
-            buffers.append(own)
-        for buffer in buffers:
+        for buffer in (p.buffer for p in places):
             if buffer.kind == "arena":
                 life.setdefault(buffer, [number, number])[1] = number
     total = 0
@@ -82,7 +85,14 @@ def plan(program: Program, scratch: dict[int, Buffer | None]) -> int:
 
 
 def scratch_for(kernel: Kernel) -> Buffer | None:
-    """The scratch memory that a kernel needs for itself."""
+    """The scratch memory that a kernel needs for itself, once for each thread."""
+    found = _scratch_for(kernel)
+    if found is not None:
+        found.kind = "own"
+    return found
+
+
+def _scratch_for(kernel: Kernel) -> Buffer | None:
     if isinstance(kernel.anchor, Contraction):
         return panel_of(kernel)
     if isinstance(kernel.anchor, Convolution):
@@ -92,93 +102,16 @@ def scratch_for(kernel: Kernel) -> Buffer | None:
     return None
 
 
-def write_kernel(kernel: Kernel, scratch: Buffer | None) -> Text:
-    """The function of a kernel."""
+def write_kernel(kernel: Kernel, scratch: Buffer | None, divided: bool) -> Text:
+    """The function of a kernel; ``divided``: it should be in parts, if it can be."""
     if isinstance(kernel.anchor, Serial):
         return serial(kernel)
     if scratch is None:
-        return uniform(kernel) if isinstance(kernel.anchor, Draw) else loops(kernel)
+        return drawn(kernel) if isinstance(kernel.anchor, Draw) else loops(kernel, divided)
     if isinstance(kernel.anchor, Contraction):
         return product(kernel, scratch)
     assert isinstance(kernel.anchor, Convolution)
     return (weight_gradient if kernel.anchor.of_weight else convolution)(kernel, scratch)
-
-
-class Module:
-    """One function for each distinct kernel, and a driver for each run of native kernels.
-
-    A driver takes a table of addresses; slot 0 is the arena.
-    """
-
-    def __init__(self, slots: dict[Buffer, int]) -> None:
-        self.slots = slots
-        self.declared: dict[str, None] = {}
-        self.bodies: dict[str, str] = {}
-        self.drivers: list[str] = []
-
-    def kernel(self, text: Text) -> str:
-        """The name of the function with this text."""
-        self.declared.update(dict.fromkeys(sorted(text.declared)))
-        body = f"({text.parameters}) nounwind {{\nentry:\n" + "\n".join(text.lines) + "\n}\n"
-        digest = hashlib.sha256(body.encode()).hexdigest()[:12]
-        return self.bodies.setdefault(body, f"kernel_{digest}")
-
-    def driver(self, name: str, texts: list[Text]) -> None:
-        """A function that calls kernels in order."""
-        lines = ["  %arena = load ptr, ptr %table, align 8"]
-        loaded: dict[Buffer, str] = {}
-        calls = []
-        for text in texts:
-            for buffer in text.buffers:
-                if buffer not in loaded:
-                    loaded[buffer] = f"%b{len(loaded)}"
-                    lines += self.address(buffer, len(loaded) - 1)
-            given = [f"ptr {loaded[b]}" for b in text.buffers]
-            if text.split:
-                given += ["i64 0", f"i64 {text.split}"]
-            calls.append(f"  call void @{self.kernel(text)}({', '.join(given)})")
-        head = f"define void @{name}(ptr %table) nounwind {{"
-        self.drivers.append("\n".join([head, "entry:", *lines, *calls, "  ret void", "}"]))
-
-    def address(self, buffer: Buffer, k: int) -> list[str]:
-        if buffer.kind == "arena":
-            return [f"  %b{k} = getelementptr i8, ptr %arena, i64 {buffer.offset}"]
-        return [
-            f"  %s{k} = getelementptr ptr, ptr %table, i64 {self.slots[buffer]}",
-            f"  %b{k} = load ptr, ptr %s{k}, align 8",
-        ]
-
-    def text(self) -> str:
-        kernels = [f"define internal void @{name}{body}" for body, name in self.bodies.items()]
-        return "\n".join([*self.declared, *kernels, *self.drivers]) + "\n"
-
-
-# ---- LLVM --------------------------------------------------------------------------------------
-
-
-@cache
-def jit() -> Any:
-    return llvm.create_lljit_compiler(machine())
-
-
-def optimised(text: str) -> Any:
-    """A module as LLVM knows it, simplified."""
-    parsed = llvm.parse_assembly(text)
-    parsed.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=1)
-    options.loop_vectorization = options.slp_vectorization = False
-    options.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine(), options)
-    builder.getModulePassManager().run(parsed, builder)
-    return parsed
-
-
-def compiled(text: str) -> bytes:
-    """The object code of a module."""
-    return machine().emit_object(optimised(text))  # type: ignore[no-any-return]
-
-
-_libraries = count()
 
 
 class Native:
@@ -188,6 +121,13 @@ class Native:
         program: the kernels in order.
         name: a text that says the same for programs with the same kernels: their graph.
         apart: a call for each kernel, so that each can be timed.
+
+    Attributes:
+        library: the addresses of ``step(table, thread, threads)``, which all threads of a team
+            call and which returns when they are done (if nothing is left to NumPy), and of
+            ``part0(table)`` ..., which one thread calls.
+        address: of the table.
+        most: threads that there is memory for.
     """
 
     def __init__(self, program: Program, name: str, apart: bool = False) -> None:
@@ -195,15 +135,26 @@ class Native:
         external = [*program.inputs, *program.constants, *program.outputs]
         self.slots = {buffer: 1 + k for k, buffer in enumerate(external)}
         self.scratch = {n: scratch_for(kernel) for n, kernel in enumerate(program.kernels)}
-        self.arena = np.zeros(plan(program, self.scratch) + ALIGN, np.uint8)
-        self.table = (ctypes.c_void_p * (1 + len(self.slots)))()
-        self.start = -self.arena.ctypes.data % ALIGN
-        self.table[0] = self.arena.ctypes.data + self.start
+        own = max((s.nbytes for s in self.scratch.values() if s is not None), default=0)
+        self.memory = Memory(plan(program), own)
+        self.parts = list(self.divide())
+        limits = f"{apart} {LEAST} {ALONE} {GAIN}"
+        self.link(self.code(key_of(name, limits, *target().key)))
+        self.make_arena()
         self.arrays: dict[Buffer, Any] = {}
         for buffer, array in program.constants.items():
             self.point(buffer, array)
-        self.parts = list(self.divide())
-        self.calls = self.link(self.code(key_of(name, str(apart), *target().key)))
+
+    def make_arena(self) -> None:
+        """The memory that the kernels work in, with scratch memory for each thread."""
+        together = any(self.teams)
+        self.most = min(MOST, max(available(), get_num_threads())) if together else 1
+        self.pace = Pace(self.most) if together else None
+        self.arena = np.zeros(self.memory.size(self.most) + ALIGN, np.uint8)
+        self.start = -self.arena.ctypes.data % ALIGN
+        self.table[0] = self.arena.ctypes.data + self.start
+        at = self.start + self.memory.meeting + YIELD
+        self.arena[at : at + 8].view(np.int64)[0] = yielding()
 
     def divide(self) -> Iterator[list[int] | Opaque]:
         """Runs of native kernels, and the opaque ops between them."""
@@ -222,14 +173,32 @@ class Native:
             yield run
 
     def text(self) -> str:
-        """The LLVM text of all kernels, and a driver ``part0``, ``part1`` ... for each run."""
-        module = Module(self.slots)
+        """The LLVM text of all kernels, and of the drivers of each run of them."""
+        module = Module(self.slots, self.memory, target().triple)
         for k, part in enumerate(self.parts):
             if isinstance(part, list):
-                kernels = self.program.kernels
-                texts = [write_kernel(kernels[n], self.scratch[n]) for n in part]
-                module.driver(f"part{k}", texts)
+                self.write_part(module, k, part)
+        if len(self.parts) == 1 and isinstance(self.parts[0], list):
+            module.whole()
         return module.text()
+
+    def write_part(self, module: Module, k: int, part: list[int]) -> None:
+        """The drivers of a run of kernels; for a team only if that promises to be faster."""
+        kernels = self.program.kernels
+        spent = {n: seconds(kernels[n]) for n in part}
+        alone = sum(spent.values())
+        dividing = alone >= ALONE and not self.apart
+        texts = {
+            n: write_kernel(kernels[n], self.scratch[n], dividing and spent[n] >= LEAST)
+            for n in part
+        }
+        if dividing:
+            divided = {n: spent[n] >= LEAST and texts[n].split > 1 for n in part}
+            found = phases(kernels, spent, divided)
+            if seconds_together(found) <= GAIN * alone:
+                module.team(k, texts, found)
+                return
+        module.alone(k, texts)
 
     def code(self, key: str) -> bytes:
         """The machine code, from the disk if it was compiled before."""
@@ -241,21 +210,24 @@ class Native:
             store(key, found)
         return found
 
-    def link(self, code: bytes) -> list[Callable[[], None]]:
+    def link(self, code: bytes) -> None:
         """Put the code into memory; each part becomes a function to call."""
-        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+        native = [k for k, part in enumerate(self.parts) if isinstance(part, list)]
+        names = [f"{name}{k}" for k in native for name in ("part", "team", "helps")]
+        self.library = link(code, names + ["step"] * (len(self.parts) == len(native) == 1))
+        self.table = (ctypes.c_void_p * (1 + len(self.slots)))()
+        self.address = ctypes.addressof(self.table)
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+        self.calls: list[Callable[[], None]] = []
+        self.teams: list[int] = []  # what a team calls; 0: one thread is best
         for k, part in enumerate(self.parts):
             if isinstance(part, list):
-                builder.export_symbol(f"part{k}")
-        self.library = builder.link(jit(), f"step{next(_libraries)}")
-        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-        address = ctypes.addressof(self.table)
-        return [
-            partial(kind(self.library[f"part{k}"]), address)
-            if isinstance(part, list)
-            else partial(self.run_opaque, part)
-            for k, part in enumerate(self.parts)
-        ]
+                self.calls.append(partial(kind(self.library[f"part{k}"]), self.address))
+                helps = ctypes.c_int64.from_address(self.library[f"helps{k}"]).value
+                self.teams.append(self.library[f"team{k}"] if helps else 0)
+            else:
+                self.calls.append(partial(self.run_opaque, part))
+                self.teams.append(0)
 
     def point(self, buffer: Buffer, array: Any) -> None:
         """Say which array a buffer is; it must be contiguous."""
@@ -284,5 +256,17 @@ class Native:
             np.copyto(self.view(place), array)
 
     def __call__(self) -> None:
+        """The whole program, on as many threads as are best now."""
+        if self.pace is not None:
+            self.pace(self.run)
+            return
         for call in self.calls:
             call()
+
+    def run(self, threads: int) -> None:
+        """The whole program, on up to so many threads, with the same result for any number."""
+        for call, team in zip(self.calls, self.teams, strict=True):
+            if team and threads > 1:
+                pool().run(team, self.address, min(threads, self.most))
+            else:
+                call()
