@@ -1,15 +1,13 @@
 """The LLVM text of convolutions, in the layout that PyTorch users have: [batch, channels, H, W].
 
-Each image is copied into a padded scratch image. There, shifting a whole output image by a tap of
-the kernel is one offset, so ``out[o, p] = sum over (channel, tap) of w[o, channel, tap] *
-image[channel, p + offset(tap)]`` for all positions p of padded rows: a matrix product whose second
-operand needs no packing and is read in order. A few columns at the end of each row are computed
-for nothing. With a stride the scratch image is split by phase, so that steps of the stride are
-steps of one.
+Each image is copied into scratch memory (``image.py``), where for all positions p
+``out[o, p] = sum over (channel, tap) of w[o, channel, tap] * image[channel, p + offset(tap)]``:
+a matrix product whose second operand is read in order. A few rows of the result and some vectors
+of positions are summed in registers; a block of rows then goes through the kernel's expressions
+(bias, activation, its gradient, sums for each channel) while it is in the first cache.
 
 The gradient of the input is the same product with channels exchanged; after a stride, one product
-for each phase, over the taps that reach it. The gradient of the weight sums over positions instead:
-vectors run along p, and lanes are added last.
+for each phase, over the taps that reach it.
 """
 
 from __future__ import annotations
@@ -17,243 +15,92 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
-from contraflow.base.shapes import Shape
-from contraflow.compiler.emit import Emitter, Reg
-from contraflow.compiler.kernels import Body, Text, across, rebuilt, strips
+from contraflow.compiler.emit import Emitter, Reg, kind_of
+from contraflow.compiler.image import (
+    Part,
+    Scratch,
+    backward_parts,
+    blocks,
+    clear,
+    forward_part,
+    in_space,
+    plus,
+    times,
+    walk_taps,
+)
+from contraflow.compiler.kernels import (
+    Body,
+    Text,
+    across,
+    combine,
+    identity,
+    rebuilt,
+    strips,
+)
 from contraflow.compiler.loops import Buffer, Convolution, Kernel, Place
+from contraflow.compiler.targets import target
+from contraflow.compiler.weight_gradient import weight_gradient, weight_scratch_of
 
 __all__ = ["convolution", "fits", "scratch_of", "weight_gradient", "weight_scratch_of"]
 
-LANES, WIDTH = 8, 16
-MOST_TAPS = 49  # written out one after the other
 
-
-@dataclass(frozen=True)
-class Plane:
-    """A padded scratch image of one channel: ``phases`` images of ``rows`` by ``row`` elements."""
-
-    rows: int
-    row: int
-    phases: int
-
-    @property
-    def size(self) -> int:
-        """Elements, with room to read a vector beyond the end."""
-        return -(-(self.phases * self.rows * self.row) // LANES) * LANES
-
-
-def fits(kernel: Shape, padding: tuple[tuple[int, int], ...]) -> bool:
-    """Whether the generator covers a convolution: two dimensions, nothing cropped."""
-    return len(kernel) == 2 and prod(kernel) <= MOST_TAPS and min(map(min, padding)) >= 0
-
-
-def blocks(count: int, most: int = 6) -> list[tuple[int, int, int]]:
-    """Rows in nearly equal blocks of at most ``most``: (first row, rows a block, how many)."""
-    number = -(-count // most)
-    small, larger = divmod(count, number)
-    found = []
-    if larger:
-        found.append((0, small + 1, larger))
-    if number > larger:
-        found.append((larger * (small + 1), small, number - larger))
-    return found
-
-
-class _Scratch:
-    """How one image lies in scratch memory, and the code that copies it there."""
-
-    def __init__(self, size: Shape, padding: tuple[tuple[int, int], ...], stride: Shape) -> None:
-        self.size, self.stride = size, stride
-        self.before = tuple(lo for lo, _ in padding)
-        whole = [n + lo + hi for n, (lo, hi) in zip(size, padding, strict=True)]
-        rows, row = (-(-n // s) for n, s in zip(whole, stride, strict=True))
-        self.plane = Plane(rows, row, stride[0] * stride[1])
-
-    def offset(self, h: int, w: int) -> int:
-        """Where row h and column w of the padded image begin, seen from output position 0."""
-        (sh, sw), p = self.stride, self.plane
-        return (((h % sh) * sw + w % sw) * p.rows + h // sh) * p.row + w // sw
-
-    def fill(self, e: Emitter, source: str, place: Place, target: str, channels: int,
-             plane: int) -> None:  # fmt: skip
-        """Copy an image of ``channels`` to the scratch; borders are zero already."""
-        sc, s_h, s_w = place.strides[-3:]
-        h, w = self.size
-        with e.loop(0, channels) as c:
-            from_ = e.gep(source, times(e, c, sc), "f32")
-            to = e.gep(target, times(e, c, plane), "f32")
-            for ph in range(min(self.stride[0], h)):
-                count = len(range(ph, h, self.stride[0]))
-                with e.loop(0, count) as i:
-                    row = e.gep(from_, plus(e, times(e, i, s_h * self.stride[0]), ph * s_h), "f32")
-                    start = self.offset(ph + self.before[0], 0)
-                    line = e.gep(to, plus(e, times(e, i, self.plane.row), start), "f32")
-                    self.fill_row(e, row, s_w, line, w)
-
-    def fill_row(self, e: Emitter, row: str, s_w: int, line: str, w: int) -> None:
-        sw, lo = self.stride[1], self.before[1]
-        for pw in range(min(sw, w)):
-            count = len(range(pw, w, sw))
-            start = self.offset(0, pw + lo)
-            whole = count // LANES * LANES if sw * s_w == 1 else 0
-            if whole:
-                with e.loop(0, whole, LANES) as j, e.wide(LANES):
-                    reg = e.load(e.gep(row, j, "f32"), "f32")
-                    e.store(reg, e.gep(line, plus(e, j, start), "f32"))
-            if whole < count:
-                with e.loop(whole, count) as j:
-                    at = plus(e, times(e, j, sw * s_w), pw * s_w)
-                    reg = e.load(e.gep(row, at, "f32"), "f32")
-                    e.store(reg, e.gep(line, plus(e, j, start), "f32"))
-
-
-def times(e: Emitter, index: str, factor: int) -> str:
-    if factor == 1:
-        return index
-    with e.wide(1):
-        return e.value(f"mul nsw i64 {index}, {factor}", "i64")[0]
-
-
-def plus(e: Emitter, index: str, number: int) -> str:
-    if number == 0:
-        return index
-    with e.wide(1):
-        return e.value(f"add nsw i64 {index}, {number}", "i64")[0]
-
-
-def clear(e: Emitter, pointer: str, size: int) -> None:
-    """Zeros."""
-    whole = size // LANES * LANES
-    if whole:
-        with e.loop(0, whole, LANES) as i, e.wide(LANES):
-            e.store(e.const(0, "f32"), e.gep(pointer, i, "f32"))
-    if whole < size:
-        with e.loop(whole, size) as i:
-            e.store(e.const(0, "f32"), e.gep(pointer, i, "f32"))
-
-
-# ---- out = conv(image, weight), also for the gradient of the image ------------------------------
-
-
-@dataclass(frozen=True)
-class _Phase:
-    """Output rows and columns that see the same taps: all of them, but for the gradient of an
-    image that was walked with a stride."""
-
-    taps: tuple[tuple[int, int], ...]  # (offset in the scratch image, offset in the weight)
-    size: Shape
-    start: Shape  # in the output
-    step: Shape
-
-    def positions(self, row: int) -> int:
-        """Output positions, with the columns that are computed for nothing."""
-        used = (self.size[0] - 1) * row + self.size[1]
-        return -(-used // WIDTH) * WIDTH
+def fits(kernel: object, padding: object) -> bool:
+    """Every convolution is covered."""
+    return True
 
 
 @dataclass(frozen=True)
 class _Plan:
     """A convolution as a product over (channel, tap): everything is a number by now."""
 
-    scratch: _Scratch
+    kind: str
+    lanes: int
     rows: int  # output channels a group
     channels: int  # input channels a group
     row_step: int  # in the weight, from one output channel to the next
     channel_step: int  # in the weight, from one input channel to the next
     group_step: int  # in the weight, from one group to the next
-    phases: tuple[_Phase, ...]
+    parts: tuple[Scratch, ...]
+
+    @property
+    def block(self) -> int:
+        """Rows of results at a time."""
+        return min(self.rows, target().tile(self.kind).rows)
 
     @property
     def positions(self) -> int:
-        """Room for a row of results."""
-        return max(phase.positions(self.scratch.plane.row) for phase in self.phases)
+        """Room for a row of results, in whole tiles."""
+        most = max(s.most * s.part.along.count for s in self.parts)
+        return -(-most // self.lanes) * self.lanes
 
     @property
-    def plane(self) -> int:
-        """Elements of scratch for a channel: room for reads beyond the last row."""
-        reach = max(
-            offset + phase.positions(self.scratch.plane.row)
-            for phase in self.phases
-            for offset, _ in (*phase.taps, (0, 0))
-        )
-        return -(-max(self.scratch.plane.size, reach) // LANES) * LANES
+    def images(self) -> int:
+        """Elements of all scratch images."""
+        return sum(s.size for s in self.parts)
 
 
 def plan_of(c: Convolution) -> _Plan:
     """The plan of a forward convolution, or of one for the gradient of its input."""
-    (kh, kw), (dh, dw) = c.kernel, c.dilation
+    kind = kind_of(c.image.buffer.dtype)
+    lanes = target().tile(kind).lanes
     o, cg = c.weight.shape[:2]
-    area, per_group = kh * kw, o // c.groups
+    area, per_group = prod(c.kernel), o // c.groups
+    rows, channels, row_step, channel_step = per_group, cg, cg * area, area
+    found = [forward_part(c)]
     if c.transposed:
-        scratch, phases = backward_phases(c)
-        return _Plan(scratch, cg, per_group, area, cg * area, per_group * cg * area, phases)
-    scratch = _Scratch(c.image.shape[2:], c.padding, c.stride)
-    taps = tuple((scratch.offset(i * dh, j * dw), i * kw + j) for i in range(kh) for j in range(kw))
-    phase = _Phase(taps, c.out, (0, 0), (1, 1))
-    return _Plan(scratch, per_group, cg, cg * area, area, per_group * cg * area, (phase,))
-
-
-@dataclass(frozen=True)
-class _Line:
-    """The output rows h of one phase: h = start + step i, which tap k reads at row i + shifts[k]
-    of the image (not padded)."""
-
-    start: int
-    count: int
-    shifts: dict[int, int]
-
-
-def lines(n: int, kernel: int, stride: int, dilation: int, before: int) -> list[_Line]:
-    """Where ``oh stride + k dilation = h + before``, solved for oh, for every phase of h."""
-    found = []
-    for phase in range(stride):
-        first = -(-(before - phase) // stride)
-        count = (before + n - 1 - phase) // stride - first + 1
-        shifts = {
-            k: first + (phase - k * dilation) // stride
-            for k in range(kernel)
-            if (phase - k * dilation) % stride == 0
-        }
-        if count > 0:
-            found.append(_Line(first * stride + phase - before, count, shifts))
-    return found
-
-
-def backward_phases(c: Convolution) -> tuple[_Scratch, tuple[_Phase, ...]]:
-    """The gradient of an image: each phase of the stride is a convolution of its own, over the
-    taps that reach it."""
-    size = c.image.shape[2:]
-    walked = zip(c.out, c.kernel, c.stride, c.dilation, c.padding, strict=True)
-    both = [lines(n, k, s, d, lo) for n, k, s, d, (lo, _) in walked]
-    padding = []
-    for some, n in zip(both, size, strict=True):
-        low = min((shift for line in some for shift in line.shifts.values()), default=0)
-        high = max(
-            (line.count + shift for line in some for shift in line.shifts.values()), default=0
-        )
-        padding.append((max(-low, 0), max(high - n, 0)))
-    scratch = _Scratch(size, tuple(padding), (1, 1))
-    (top, _), (left, _) = padding
-    phases = []
-    for v in both[0]:
-        for h in both[1]:
-            taps = tuple(
-                (scratch.offset(shift + top, move + left), i * c.kernel[1] + j)
-                for i, shift in v.shifts.items()
-                for j, move in h.shifts.items()
-            )
-            phases.append(_Phase(taps, (v.count, h.count), (v.start, h.start), c.stride))
-    return scratch, tuple(phases)
+        rows, channels, row_step, channel_step = cg, per_group, area, cg * area
+        found = backward_parts(c)
+    parts = tuple(Scratch(part, channels, kind, lanes) for part in found)
+    group_step = per_group * cg * area
+    return _Plan(kind, lanes, rows, channels, row_step, channel_step, group_step, parts)
 
 
 def scratch_of(kernel: Kernel) -> Buffer:
-    """The scratch memory of a convolution: the padded image, then a block of output rows."""
+    """The scratch memory of a convolution: the images, then a block of results."""
     c = kernel.anchor
     assert isinstance(c, Convolution)
     p = plan_of(c)
-    return Buffer("arena", np.dtype(np.float32), p.plane * p.channels + 6 * p.positions, "image")
+    return Buffer("arena", c.image.buffer.dtype, p.images + p.block * p.positions, "image")
 
 
 def convolution(kernel: Kernel, scratch: Buffer) -> Text:
@@ -265,228 +112,226 @@ def convolution(kernel: Kernel, scratch: Buffer) -> Text:
 
 class _Convolve:
     def __init__(self, kernel: Kernel, c: Convolution, scratch: Buffer) -> None:
-        self.kernel, self.c, self.p = kernel, c, plan_of(c)
+        self.kernel, self.c, self.p = spread_out(kernel), c, plan_of(c)
         self.e = Emitter()
-        self.body = Body(kernel, self.e, (scratch,))
+        self.body = Body(self.kernel, self.e, (scratch,))
         self.extra = scratch
         self.scratch = self.body.names[scratch]
 
     def text(self) -> Text:
+        """A unit of work is an image of the batch."""
         e, c, p = self.e, self.c, self.p
-        self.body.clear()
-        clear(e, self.scratch, p.plane * p.channels)
-        self.block = e.gep(self.scratch, str(p.plane * p.channels), "f32")
+        clear(e, self.scratch, p.images, p.kind, p.lanes)
+        self.block = e.gep(self.scratch, str(p.images), p.kind)
         image, weight = self.body.names[c.image.buffer], self.body.names[c.weight.buffer]
         sn, sc = c.image.strides[:2]
-        with e.loop(0, c.image.shape[0]) as n, e.loop(0, c.groups) as g:
-            at = plus(e, times(e, n, sn), c.image.offset)
-            begin = e.value(f"add nsw i64 {at}, {times(e, g, sc * p.channels)}", "i64")[0]
-            source = e.gep(image, begin, "f32")
-            p.scratch.fill(e, source, c.image, self.scratch, p.channels, p.plane)
-            w_at = plus(e, times(e, g, p.group_step), c.weight.offset)
-            weights = e.gep(weight, w_at, "f32")
-            first = times(e, g, p.rows)
-            for phase in p.phases:
-                body = Body(seen_from(self.kernel, phase), e, (self.extra,))
-                for start, size, count in blocks(p.rows):
-                    with e.loop(start, start + size * count, size) as o:
-                        self.rows(phase, weights, o, size)
-                        channel = e.value(f"add nsw i64 {first}, {o}", "i64")[0]
-                        self.epilogue(phase, body, n, channel, size)
+        with e.loop("%begin", "%end") as n:
+            self.start_sums(n)
+            with e.loop(0, c.groups) as g:
+                at = plus(e, times(e, n, sn), c.image.offset)
+                source = e.gep(image, plus(e, at, times(e, g, sc * p.channels)), p.kind)
+                w_at = plus(e, times(e, g, p.group_step), c.weight.offset)
+                weights = e.gep(weight, w_at, p.kind)
+                before = 0
+                for s in p.parts:
+                    memory = e.gep(self.scratch, str(before), p.kind)
+                    _Positions(self, s, memory).sum(n, times(e, g, p.rows), source, weights)
+                    before += s.size
         e.line("ret void")
-        return Text(e, self.body.buffers)
+        return Text(e, self.body.buffers, split=c.image.shape[0], private=(self.extra,))
 
-    def rows(self, phase: _Phase, weights: str, o: str, size: int) -> None:
-        """A block of output channels at all positions of a phase."""
-        e, p = self.e, self.p
-        w = e.gep(weights, times(e, o, p.row_step), "f32")
-        with e.wide(LANES):
-            zero, vector = e.const(0, "f32"), e.type("f32")
-        with e.loop(0, phase.positions(p.scratch.plane.row), WIDTH) as at:
-            image = e.gep(self.scratch, at, "f32")
-            with e.loop(0, p.channels, 1, [(zero, vector)] * (2 * size)) as (ch, state):
-                acc = list(state.now)
-                here = e.gep(image, times(e, ch, p.plane), "f32")
-                w_here = e.gep(w, times(e, ch, p.channel_step), "f32")
-                for offset, tap in phase.taps:
-                    acc = self.tap(acc, here, offset, w_here, tap, size)
-                state.next.extend(acc)
-            with e.wide(LANES):
-                for r in range(size):
-                    for half in range(2):
-                        to = plus(e, at, r * p.positions + half * LANES)
-                        e.store(state.final[2 * r + half], e.gep(self.block, to, "f32"))
+    def start_sums(self, n: str) -> None:
+        """Sums for each channel of an image begin with nothing."""
+        e = self.e
+        for r in self.kernel.reductions:
+            kind = kind_of(r.into.buffer.dtype)
+            start = e.const(identity(r.kind, r.into.buffer.dtype), kind)
+            n_step, c_step = r.into.strides[:2]
+            with e.loop(0, self.kernel.dims[1]) as o:
+                at = plus(e, plus(e, times(e, n, n_step), times(e, o, c_step)), r.into.offset)
+                e.store(start, e.gep(self.body.names[r.into.buffer], at, kind))
 
-    def tap(self, acc: list[Reg], here: str, offset: int, w: str, tap: int, size: int) -> list[Reg]:
-        """One (channel, tap): two vectors of the image, one number of the weight for each row."""
+
+class _Positions:
+    """The positions of one part, for one image and one group of its channels."""
+
+    def __init__(self, whole: _Convolve, s: Scratch, memory: str) -> None:
+        self.e, self.p, self.s, self.memory = whole.e, whole.p, s, memory
+        self.block = whole.block
+        kernel = seen_from(whole.kernel, s.part)
+        self.flat = is_flat(kernel)
+        self.body = Body(flattened(kernel) if self.flat else kernel, self.e, (whole.extra,))
+        self.levels, self.first, self.taps = walk_taps(whole.c, s, self.p.channel_step)
+
+    def sum(self, n: str, first: str, source: str, weights: str) -> None:
+        e, p, s = self.e, self.p, self.s
+        with e.loop(0, s.part.deep.count) as d:
+            for begin, rows, count in s.strips:
+                with e.loop(begin, begin + rows * count, rows) as h:
+                    s.fill(e, source, self.memory, d, h)
+                    for start, size, some in blocks(p.rows, p.block):
+                        with e.loop(start, start + size * some, size) as o:
+                            w = e.gep(weights, plus(e, times(e, o, p.row_step), self.first), p.kind)
+                            self.tiles(w, size, rows * s.row)
+                            self.epilogue([n, plus(e, first, o), d, h], size, rows)
+
+    # ---- the product ---------------------------------------------------------------------------
+
+    def tiles(self, w: str, size: int, positions: int) -> None:
+        """A block of output channels at all positions of a strip."""
+        e, lanes = self.e, self.p.lanes
+        vectors = -(-positions // lanes)
+        # as many vectors as registers hold, beside a row of the image and a number of the weight
+        most = min(max((target().registers.count - 1) // (size + 1), 1), vectors)
+        whole, rest = divmod(vectors, most)
+        with e.loop(0, whole * most * lanes, most * lanes) as at:
+            self.tile(w, at, size, most)
+        if rest:
+            self.tile(w, str(whole * most * lanes), size, rest)
+
+    def tile(self, w: str, at: str, size: int, vectors: int) -> None:
         e, p = self.e, self.p
-        with e.wide(LANES):
-            halves = [e.load(e.gep(here, str(offset + h * LANES), "f32"), "f32") for h in range(2)]
-            found = []
-            for r in range(size):
-                one = e.scalar_load(e.gep(w, str(r * p.row_step + tap), "f32"), "f32")
+        with e.wide(p.lanes):
+            zeros = [e.const(0, p.kind)] * (size * vectors)
+        found = zeros
+        if self.s.part.taps:
+            found = self.nest(self.levels, e.gep(self.memory, at, p.kind), w, zeros, vectors)
+        with e.wide(p.lanes):
+            for k, reg in enumerate(found):
+                r, v = divmod(k, vectors)
+                to = plus(e, at, r * p.positions + v * p.lanes)
+                e.store(reg, e.gep(self.block, to, p.kind))
+
+    def nest(
+        self, levels: list[tuple[int, int, int]], image: str, w: str, acc: list[Reg], vectors: int
+    ) -> list[Reg]:
+        """Loop over channels, and whatever else is not written out; then the taps one by one."""
+        e, p = self.e, self.p
+        if not levels:
+            for offset, tap in self.taps:
+                acc = self.tap(acc, image, offset, w, tap, vectors)
+            return acc
+        (count, image_step, w_step), *rest = levels
+        with e.wide(p.lanes):
+            vector = e.type(p.kind)
+        with e.loop(0, count, 1, [(reg, vector) for reg in acc]) as (i, state):
+            here = e.gep(image, times(e, i, image_step), p.kind)
+            w_here = e.gep(w, times(e, i, w_step), p.kind)
+            state.next.extend(self.nest(rest, here, w_here, list(state.now), vectors))
+        return list(state.final)
+
+    def tap(
+        self, acc: list[Reg], image: str, offset: int, w: str, tap: int, vectors: int
+    ) -> list[Reg]:
+        """One (channel, tap): vectors of the image, one number of the weight for each row."""
+        e, p = self.e, self.p
+        found = []
+        with e.wide(p.lanes):
+            line = [
+                e.load(e.gep(image, str(offset + v * p.lanes), p.kind), p.kind)
+                for v in range(vectors)
+            ]
+            for r in range(len(acc) // vectors):
+                one = e.scalar_load(e.gep(w, str(r * p.row_step + tap), p.kind), p.kind)
                 a = e.splat(one)
-                found += [e.fma(a, halves[h], acc[2 * r + h]) for h in range(2)]
+                found += [e.fma(a, line[v], acc[r * vectors + v]) for v in range(vectors)]
         return found
 
-    def epilogue(self, phase: _Phase, body: Body, n: str, channel: str, size: int) -> None:
-        """The kernel's expressions over the block, row by row of the image."""
-        e, p, (oh, ow) = self.e, self.p, phase.size
-        with e.loop(0, size) as r, e.loop(0, oh) as h:
-            o = e.value(f"add nsw i64 {channel}, {r}", "i64")[0]
-            body.enter_row([n, o, h])
-            body.prepare()
-            start = times(e, r, p.positions)
-            start = e.value(f"add nsw i64 {start}, {times(e, h, p.scratch.plane.row)}", "i64")[0]
-            line = e.gep(self.block, start, "f32")
-            for lanes, begin, end in strips(ow):
-                with e.loop(begin, end, lanes) as i, e.wide(lanes):
-                    body.point(i, e.load(e.gep(line, i, "f32"), "f32"))
+    # ---- the kernel's expressions --------------------------------------------------------------
+
+    def epilogue(self, at: list[str], size: int, rows: int) -> None:
+        """Run the expressions over the block: row by row, or all rows of a strip as one."""
+        e, p, s, (n, first, d, h) = self.e, self.p, self.s, at
+        with e.loop(0, size) as r:
+            o = plus(e, first, r)
+            block = e.gep(self.block, times(e, r, p.positions), p.kind)
+            if self.flat:
+                self.enter([n, o, d])
+                self.line(block, times(e, h, s.row), rows * s.row)
+                return
+            with e.loop(0, rows) as i:
+                self.enter([n, o, d, plus(e, h, i)])
+                self.line(e.gep(block, times(e, i, s.row), p.kind), "0", s.row)
+
+    def enter(self, indices: list[str]) -> None:
+        self.body.enter_row(indices)
+        self.body.prepare()
+
+    def line(self, block: str, start: str, width: int) -> None:
+        """The expressions at ``width`` positions from ``start`` on; sums stay in registers."""
+        e, body, kind = self.e, self.body, self.p.kind
+        for lanes, begin, end in strips(width):
+            with e.wide(lanes):
+                starts = []
+                for r in body.kernel.reductions:
+                    of = kind_of(r.node.dtype)
+                    starts.append((e.const(identity(r.kind, r.node.dtype), of), e.type(of)))
+                with e.loop(begin, end, lanes, starts) as (i, state):
+                    index = plus(e, i, start)
+                    env = body.evaluate(index, e.load(e.gep(block, i, kind), kind))
+                    for place, node in body.kernel.stores:
+                        body.store(place, env[node], index)
+                    for r, now in zip(body.kernel.reductions, state.now, strict=True):
+                        state.next.append(combine(e, r.kind, now, env[r.node]))
+                totals = [
+                    across(e, r.kind, reg)
+                    for r, reg in zip(body.kernel.reductions, state.final, strict=True)
+                ]
+            for r, total in zip(body.kernel.reductions, totals, strict=True):
+                body.accumulate(r, total, "0")
 
 
-def seen_from(kernel: Kernel, phase: _Phase) -> Kernel:
-    """The kernel over the rows and columns of one phase."""
-    if phase.step == (1, 1) and phase.start == (0, 0):
-        return kernel
-    shape = (*kernel.dims[:2], *phase.size)
-
-    def moved(p: Place) -> Place:
-        v, h = p.strides[-2:]
-        offset = p.offset + phase.start[0] * v + phase.start[1] * h
-        steps = (v * phase.step[0], h * phase.step[1])
-        return Place(p.buffer, offset, shape, (*p.strides[:-2], *steps))
-
-    def shifted(start: float, strides: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
-        v, h = strides[-2:]
-        begin = start + phase.start[0] * v + phase.start[1] * h
-        return begin, (*strides[:-2], v * phase.step[0], h * phase.step[1])
-
-    return rebuilt(kernel, shape, moved, shifted)
+# ---- the kernel over other positions -------------------------------------------------------------
 
 
-# ---- the gradient of the weight ------------------------------------------------------------------
+def spread_out(kernel: Kernel) -> Kernel:
+    """The kernel over [batch, channels] and three dimensions, whatever it has."""
+
+    def strides(s: tuple[float, ...]) -> tuple[float, ...]:
+        return (*s[:2], *in_space(s[2:], 0))
+
+    shape = (*kernel.dims[:2], *in_space(kernel.dims[2:], 1))
+    return rebuilt(
+        kernel, shape,
+        lambda p: Place(p.buffer, p.offset, shape, strides(p.strides)),  # type: ignore[arg-type]
+        lambda start, s: (start, strides(s)),
+    )  # fmt: skip
 
 
-class _Gradient:
-    """dw[o, channel, tap] = sum over images and positions of dy[o, p] image[channel, p + tap]."""
+def seen_from(kernel: Kernel, part: Part) -> Kernel:
+    """The kernel over the positions of one part."""
+    shape = (*kernel.dims[:2], *(axis.count for axis in part.axes))
 
-    def __init__(self, kernel: Kernel, c: Convolution, scratch: Buffer) -> None:
-        self.kernel, self.c = kernel, c
-        self.sizes = _gradient_sizes(c)
-        self.e = Emitter()
-        ((self.target, _),) = kernel.stores
-        order = [c.image.buffer, c.weight.buffer, self.target.buffer, scratch]
-        self.buffers = list(dict.fromkeys(order))
-        self.names = {b: f"%a{k}" for k, b in enumerate(self.buffers)}
-        self.scratch = self.names[scratch]
+    def moved(start: float, s: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
+        pairs = list(zip(part.axes, s[2:], strict=True))
+        begin = start + sum(axis.start * step for axis, step in pairs)
+        return begin, (*s[:2], *(axis.stride * step for axis, step in pairs))
 
-    def text(self) -> Text:
-        e, c, s = self.e, self.c, self.sizes
-        clear(e, self.scratch, s.total)
-        self.image = self.scratch
-        self.dy = e.gep(self.scratch, str(s.image), "f32")
-        self.sums = e.gep(self.scratch, str(s.image + s.dy), "f32")
-        x, dy = self.names[c.image.buffer], self.names[c.weight.buffer]
-        o = c.weight.shape[1]
-        rows, channels = o // c.groups, c.image.shape[1] // c.groups
-        with e.loop(0, c.image.shape[0]) as n:
-            at = plus(e, times(e, n, c.image.strides[0]), c.image.offset)
-            source = e.gep(x, at, "f32")
-            s.scratch.fill(e, source, c.image, self.image, c.image.shape[1], s.plane)
-            at = plus(e, times(e, n, c.weight.strides[0]), c.weight.offset)
-            flat = _Scratch(s.out, ((0, 0), (0, s.row - s.out[1])), (1, 1))
-            flat.fill(e, e.gep(dy, at, "f32"), c.weight, self.dy, o, s.positions)
-            with e.loop(0, c.groups) as g:
-                dy_g = e.gep(self.dy, times(e, g, rows * s.positions), "f32")
-                x_g = e.gep(self.image, times(e, g, channels * s.plane), "f32")
-                out_g = e.gep(self.sums, times(e, g, rows * channels * len(s.taps) * LANES), "f32")
-                self.group(dy_g, x_g, out_g, rows, channels)
-        self.finish(o * channels * len(s.taps))
-        e.line("ret void")
-        return Text(e, self.buffers)
+    def place(p: Place) -> Place:
+        offset, strides = moved(p.offset, p.strides)
+        return Place(p.buffer, offset, shape, strides)  # type: ignore[arg-type]
 
-    def group(self, dy: str, x: str, out: str, rows: int, channels: int) -> None:
-        e, s = self.e, self.sizes
-        taps = len(s.taps)
-        for start, size, count in blocks(rows, 4):
-            with e.loop(start, start + size * count, size) as o, e.loop(0, channels) as ch:
-                dy_o = e.gep(dy, times(e, o, s.positions), "f32")
-                x_c = e.gep(x, times(e, ch, s.plane), "f32")
-                base = times(e, o, channels * taps * LANES)
-                base = e.value(f"add nsw i64 {base}, {times(e, ch, taps * LANES)}", "i64")[0]
-                sums = e.gep(out, base, "f32")
-                for first in range(0, taps, 3):
-                    some = list(range(first, min(first + 3, taps)))
-                    self.dot(dy_o, x_c, sums, size, some, channels)
-
-    def dot(self, dy: str, x: str, sums: str, size: int, some: list[int], channels: int) -> None:
-        """A tile of rows by taps, added to what the images before gave."""
-        e, s = self.e, self.sizes
-        step = channels * len(s.taps) * LANES  # from one output channel to the next
-        at = {(r, t): str(r * step + t * LANES) for r in range(size) for t in some}
-        with e.wide(LANES):
-            vector = e.type("f32")
-            starts = [(e.load(e.gep(sums, a, "f32"), "f32"), vector) for a in at.values()]
-            with e.loop(0, s.positions, LANES, starts) as (p, state):
-                left = [e.load(e.gep(dy, plus(e, p, r * s.positions), "f32"), "f32")
-                        for r in range(size)]  # fmt: skip
-                here = e.gep(x, p, "f32")
-                right = [e.load(e.gep(here, str(s.taps[t]), "f32"), "f32") for t in some]
-                pairs = [(a, b) for a in left for b in right]
-                state.next.extend(
-                    e.fma(a, b, now) for (a, b), now in zip(pairs, state.now, strict=True)
-                )
-            for a, reg in zip(at.values(), state.final, strict=True):
-                e.store(reg, e.gep(sums, a, "f32"))
-
-    def finish(self, count: int) -> None:
-        """Add the lanes."""
-        e, target = self.e, self.names[self.target.buffer]
-        with e.loop(0, count) as i:
-            with e.wide(LANES):
-                reg = e.load(e.gep(self.sums, times(e, i, LANES), "f32"), "f32")
-                total = across(e, "add", reg)
-            e.store(total, e.gep(target, plus(e, i, self.target.offset), "f32"))
+    return rebuilt(kernel, shape, place, moved)
 
 
-@dataclass(frozen=True)
-class _GradientSizes:
-    scratch: _Scratch
-    taps: tuple[int, ...]
-    out: Shape
-    row: int
-    positions: int  # of a channel of dy, a multiple of the lanes
-    plane: int  # of a channel of the image
-    image: int
-    dy: int
-    total: int
+def is_flat(kernel: Kernel) -> bool:
+    """Whether all positions of a slice can be walked as one row."""
+    found = [p.strides for p in (*kernel.reads(), *kernel.writes())]
+    found += [n.value[1] for n in kernel.nodes() if n.op == "index"]
+    down, along = kernel.dims[-2:]
+    return down == 1 or along == 1 or all(s[-2] == s[-1] * along for s in found)
 
 
-def _gradient_sizes(c: Convolution) -> _GradientSizes:
-    kh, kw = c.kernel
-    scratch = _Scratch(c.image.shape[2:], c.padding, c.stride)
-    taps = tuple(
-        scratch.offset(i * c.dilation[0], j * c.dilation[1]) for i in range(kh) for j in range(kw)
-    )
-    out, row = c.weight.shape[2:], scratch.plane.row
-    positions = -(-(out[0] * row) // LANES) * LANES
-    plane = -(-max(scratch.plane.size, max(taps) + positions) // LANES) * LANES
-    image, dy = c.image.shape[1] * plane, c.weight.shape[1] * positions
-    channels = c.image.shape[1] // c.groups
-    sums = c.weight.shape[1] * channels * len(taps) * LANES
-    return _GradientSizes(
-        scratch, taps, (out[0], out[1]), row, positions, plane, image, dy, image + dy + sums
-    )
+def flattened(kernel: Kernel) -> Kernel:
+    """All positions of a slice as one row."""
+    *lead, down, along = kernel.dims
+    shape = (*lead, down * along)
 
+    def strides(s: tuple[float, ...]) -> tuple[float, ...]:
+        return (*s[:-2], s[-2] if along == 1 else s[-1])
 
-def weight_scratch_of(kernel: Kernel) -> Buffer:
-    c = kernel.anchor
-    assert isinstance(c, Convolution)
-    return Buffer("arena", np.dtype(np.float32), _gradient_sizes(c).total, "images")
-
-
-def weight_gradient(kernel: Kernel, scratch: Buffer) -> Text:
-    """The function that gives the gradient of a convolution's weight."""
-    c = kernel.anchor
-    assert isinstance(c, Convolution)
-    return _Gradient(kernel, c, scratch).text()
+    return rebuilt(
+        kernel, shape,
+        lambda p: Place(p.buffer, p.offset, shape, strides(p.strides)),  # type: ignore[arg-type]
+        lambda start, s: (start, strides(s)),
+    )  # fmt: skip

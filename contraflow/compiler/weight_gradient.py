@@ -1,0 +1,441 @@
+"""The LLVM text of the gradient of a convolution's weight.
+
+``dw[o, r] = sum over images and positions of dy[o, p] image[p + offset(r)]``, a row r being a
+channel with a tap. There are two forms:
+
+* With many channels, lanes are output channels: dy is turned, so that a vector holds the channels
+  at one position, and each row of a tile broadcasts one number of the image.
+* With few, lanes are positions: both are read in order, and lanes are added last.
+
+Sums go from image to image through memory, in a fixed order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import gcd, prod
+
+from contraflow.compiler.emit import Emitter, Reg, kind_of
+from contraflow.compiler.image import (
+    Scratch,
+    blocks,
+    clear,
+    forward_part,
+    pieces,
+    plus,
+    times,
+    walk_taps,
+)
+from contraflow.compiler.kernels import Text, across, shuffled
+from contraflow.compiler.loops import Buffer, Convolution, Kernel
+from contraflow.compiler.targets import target
+
+__all__ = ["weight_gradient", "weight_scratch_of"]
+
+NEAR = 256  # positions at a time: a panel of dy stays in the first cache
+
+
+def weight_scratch_of(kernel: Kernel) -> Buffer:
+    """The scratch memory of the gradient of a weight: images, dy turned, and sums."""
+    form = form_of(kernel)
+    return Buffer("arena", form.c.image.buffer.dtype, form.size, "images")
+
+
+def weight_gradient(kernel: Kernel, scratch: Buffer) -> Text:
+    """The function that gives the gradient of a convolution's weight."""
+    return form_of(kernel).text(scratch)
+
+
+def form_of(kernel: Kernel) -> _Form:
+    """The form that does less for each position."""
+    c = kernel.anchor
+    assert isinstance(c, Convolution)
+    rows = c.image.shape[1] // c.groups * prod(c.kernel)
+    lanes = target().tile(kind_of(c.image.buffer.dtype)).lanes
+    many = c.weight.shape[1] // c.groups >= lanes // 2 and rows >= 32
+    return (_ByChannel if many else _ByPosition)(kernel, c)
+
+
+class _Form:
+    """What both forms share: sizes, names of buffers, and the walk over images."""
+
+    size: int  # of the scratch memory
+
+    def __init__(self, kernel: Kernel, c: Convolution) -> None:
+        self.c = c = replace(c, out=c.weight.shape[2:])  # positions are those of dy
+        ((self.into, _),) = kernel.stores
+        self.kind = kind_of(c.image.buffer.dtype)
+        self.tile = target().tile(self.kind)
+        self.lanes = self.tile.lanes
+        self.part = forward_part(c)
+        self.channels = c.image.shape[1] // c.groups
+        self.outputs = c.weight.shape[1] // c.groups
+        self.rows = self.channels * prod(c.kernel)
+        self.area = prod(c.out)  # positions of one channel of dy
+        self.e = Emitter()
+
+    def name(self, scratch: Buffer) -> None:
+        order = [self.c.image.buffer, self.c.weight.buffer, self.into.buffer, scratch]
+        self.buffers = list(dict.fromkeys(order))
+        names = {b: f"%a{k}" for k, b in enumerate(self.buffers)}
+        self.x, self.dy, self.dw, self.memory = (names[b] for b in order)
+
+    def text(self, scratch: Buffer) -> Text:
+        raise NotImplementedError
+
+    def image(self, n: str, g: str) -> str:
+        """The address of a group's channels of an image."""
+        n_step, c_step = self.c.image.strides[:2]
+        at = plus(self.e, times(self.e, n, n_step), times(self.e, g, c_step * self.channels))
+        return self.e.gep(self.x, plus(self.e, at, self.c.image.offset), self.kind)
+
+    def gradient(self, n: str, o: str) -> str:
+        """The address of dy for an image, from output channel o on."""
+        n_step, o_step = self.c.weight.strides[:2]
+        at = plus(self.e, times(self.e, n, n_step), times(self.e, o, o_step))
+        return self.e.gep(self.dy, plus(self.e, at, self.c.weight.offset), self.kind)
+
+    def position(self, d: str, h: str) -> str:
+        """The number of the position (d, h, 0)."""
+        along = self.part.along.count
+        return plus(self.e, times(self.e, d, self.part.down.count * along), times(self.e, h, along))
+
+
+# ---- lanes are output channels -------------------------------------------------------------------
+
+
+class _ByChannel(_Form):
+    """A tile is some rows by one or two vectors of output channels. Units are input channels."""
+
+    def __init__(self, kernel: Kernel, c: Convolution) -> None:
+        super().__init__(kernel, c)
+        self.vectors = min(self.tile.vectors, 2, -(-self.outputs // self.lanes))
+        self.width = self.vectors * self.lanes
+        self.panels = -(-self.outputs // self.width)
+        self.high = min(self.tile.rows, 8) if self.vectors > 1 else 8
+        down, along = self.part.down, self.part.along
+        most = min(down.count, max(1, NEAR // along.count))
+        self.s = Scratch(self.part, self.channels, self.kind, self.lanes, True, most)
+        # small images go several at a time
+        small = self.part.deep.count == 1 and self.s.whole
+        room = max(1, NEAR // (down.count * along.count)) if small else 1
+        batch = c.image.shape[0]
+        self.together = max(n for n in range(1, room + 1) if batch % n == 0)
+        self.panel = self.together * self.s.most * along.count * self.width
+        self.images = self.together * self.s.size
+        self.turned = self.panels * self.panel
+        self.sums = c.groups * self.panels * self.rows * self.width
+        self.size = self.images + self.turned + self.sums
+        # so many input channels fill whole tiles
+        self.per_channel = self.rows // self.channels
+        self.unit = self.high // gcd(self.high, self.per_channel)
+        self.units = -(-self.channels // self.unit)
+
+    def text(self, scratch: Buffer) -> Text:
+        e, c, part = self.e, self.c, self.part
+        self.name(scratch)
+        self.dy_turned = e.gep(self.memory, str(self.images), self.kind)
+        self.totals = e.gep(self.memory, str(self.images + self.turned), self.kind)
+        clear(e, self.memory, self.images, self.kind, self.lanes)
+        clear(e, self.totals, self.sums, self.kind, self.lanes)
+        self.begin = times(e, "%begin", self.unit)
+        end = times(e, "%end", self.unit)
+        self.end = self.smaller(end, self.channels)
+        images, deep = (c.image.shape[0], self.together), part.deep.count
+        with e.loop(0, *images) as n, e.loop(0, c.groups) as g, e.loop(0, deep) as d:
+            for start, rows, count in self.s.strips:
+                with e.loop(start, start + rows * count, rows) as h:
+                    self.strip(n, g, d, h, rows)
+        with e.loop(0, c.groups) as g:
+            self.finish(g)
+        e.line("ret void")
+        return Text(e, self.buffers, split=self.units, private=(scratch,))
+
+    def smaller(self, a: str, b: int) -> str:
+        fits = self.e.value(f"icmp ult i64 {a}, {b}", "i1")[0]
+        return self.e.value(f"select i1 {fits}, i64 {a}, i64 {b}", "i64")[0]
+
+    def strip(self, n: str, g: str, d: str, h: str, rows: int) -> None:
+        """Some rows of positions of the images that go together."""
+        e, along = self.e, self.part.along.count
+        first = times(e, g, self.outputs)
+        with e.loop(0, self.together) as b:
+            image = plus(e, n, b)
+            to = e.gep(self.memory, times(e, b, self.s.size), self.kind)
+            self.s.fill(e, self.image(image, g), to, d, h, self.begin, self.end)
+            source = e.gep(self.gradient(image, first), self.position(d, h), self.kind)
+            at = times(e, b, rows * along * self.width)
+            self.turn(source, e.gep(self.dy_turned, at, self.kind), rows * along)
+        levels = self.walk(rows)
+        with e.loop(0, self.panels) as j:
+            dy = e.gep(self.dy_turned, times(e, j, self.panel), self.kind)
+            at = times(e, plus(e, times(e, g, self.panels), j), self.rows * self.width)
+            self.tiles(dy, e.gep(self.totals, at, self.kind), levels)
+
+    def walk(self, rows: int) -> list[tuple[int, int, int]]:
+        """Loops over positions: (count, step in the scratch image, step in dy)."""
+        along, down, width = self.part.along, self.part.down, self.width
+        found: list[tuple[int, int, int]] = []
+        for count, step, dy_step in (
+            (self.together, self.s.size, rows * along.count * width),
+            (rows, down.step * self.s.row, along.count * width),
+            (along.count, along.step, width),
+        ):
+            if count == 1:
+                continue
+            if found and found[-1][1:] == (count * step, count * dy_step):
+                count *= found.pop()[0]
+            found.append((count, step, dy_step))
+        return found or [(1, 0, 0)]
+
+    # ---- dy, turned ----------------------------------------------------------------------------
+
+    def turn(self, source: str, target: str, positions: int) -> None:
+        """Copy a strip of dy so that the output channels at a position lie side by side."""
+        e = self.e
+        whole, rest = divmod(self.outputs, self.width)
+        if whole:
+            with e.loop(0, whole) as j:
+                self.turn_panel(source, target, j, self.width, positions)
+        if rest:
+            self.turn_panel(source, target, str(whole), rest, positions)
+
+    def turn_panel(self, source: str, target: str, j: str, valid: int, positions: int) -> None:
+        e, n = self.e, self.lanes
+        source = e.gep(source, times(e, j, self.width * self.area), self.kind)
+        target = e.gep(target, times(e, j, self.panel), self.kind)
+        for start in range(0, self.width, n):
+            there = min(max(valid - start, 0), n)
+            lines = [e.gep(source, str((start + k) * self.area), self.kind) for k in range(there)]
+            for width, begin, end in pieces(positions, n):
+                if width not in (1, n):
+                    width = 1
+                with e.loop(begin, end, width) as p:
+                    to = e.gep(target, plus(e, times(e, p, self.width), start), self.kind)
+                    self.turn_block([e.gep(line, p, self.kind) for line in lines], to, width)
+
+    def turn_block(self, lines: list[str], to: str, positions: int) -> None:
+        """So many positions of a vector of channels; channels that are missing give zeros."""
+        e, n = self.e, self.lanes
+        with e.wide(n):
+            zero = e.const(0, self.kind)
+        if positions == 1:
+            found = [e.load(line, self.kind) for line in lines]
+            with e.wide(1):
+                found += [e.const(0, self.kind)] * (n - len(found))
+            with e.wide(n):
+                e.store(e.packed(found), to)
+            return
+        with e.wide(n):
+            block = [e.load(line, self.kind) for line in lines]
+            block += [zero] * (n - len(block))
+            for k, reg in enumerate(transposed(e, block)):
+                e.store(reg, e.gep(to, str(k * self.width), self.kind))
+
+    # ---- tiles ---------------------------------------------------------------------------------
+
+    def tiles(self, dy: str, sums: str, levels: list[tuple[int, int, int]]) -> None:
+        """All rows of the unit: whole tiles, then what is left at the end of the last unit."""
+        e, high = self.e, self.high
+        whole, rest = divmod(self.rows, high)
+        per_unit = self.unit * self.per_channel // high
+        if whole:
+            begin = times(e, "%begin", per_unit)
+            end = self.smaller(times(e, "%end", per_unit), whole)
+            some = e.value(f"icmp ult i64 {begin}, {end}", "i1")[0]
+            with e.when(some), e.loop(begin, end) as t:
+                self.sum_tile(times(e, t, high), high, dy, sums, levels)
+        if rest:
+            with e.when(e.value(f"icmp eq i64 %end, {self.units}", "i1")[0]):
+                self.sum_tile(str(whole * high), rest, dy, sums, levels)
+
+    def sum_tile(
+        self, first: str, high: int, dy: str, sums: str, levels: list[tuple[int, int, int]]
+    ) -> None:
+        e = self.e
+        rows = [e.gep(self.memory, self.offset(plus(e, first, k)), self.kind) for k in range(high)]
+        at = e.gep(sums, times(e, first, self.width), self.kind)
+        with e.wide(self.lanes):
+            places = [e.gep(at, str(k * self.lanes), self.kind) for k in range(high * self.vectors)]
+            starts = [e.load(place, self.kind) for place in places]
+        found = self.nest(levels, rows, "0", dy, starts)
+        with e.wide(self.lanes):
+            for place, reg in zip(places, found, strict=True):
+                e.store(reg, place)
+
+    def offset(self, row: str) -> str:
+        """Where a row (channel, deep, down, along) begins in the scratch image."""
+        e, s = self.e, self.s
+        total, sizes = "0", [len(axis.taps) for axis in self.part.axes]
+        steps = [s.plane, self.part.down.grows[1] * s.row, self.part.along.grows[1]]
+        for size, step in reversed(list(zip(sizes, steps, strict=True))):
+            if size > 1:
+                tap = e.value(f"urem i64 {row}, {size}", "i64")[0]
+                total = plus(e, times(e, tap, step), total)
+                row = e.value(f"udiv i64 {row}, {size}", "i64")[0]
+        return plus(e, times(e, row, s.slices * s.plane), total)
+
+    def nest(
+        self, levels: list[tuple[int, int, int]], rows: list[str], x: str, dy: str, acc: list[Reg]
+    ) -> list[Reg]:
+        """Loop over positions: a vector of dy or two, a number of the image for each row."""
+        e = self.e
+        if not levels:
+            with e.wide(self.lanes):
+                right = [
+                    e.load(e.gep(dy, str(v * self.lanes), self.kind), self.kind)
+                    for v in range(self.vectors)
+                ]
+                found = []
+                for k, row in enumerate(rows):
+                    a = e.splat(e.scalar_load(e.gep(row, x, self.kind), self.kind))
+                    now = acc[k * self.vectors : (k + 1) * self.vectors]
+                    found += [e.fma(a, b, c) for b, c in zip(right, now, strict=True)]
+            return found
+        (count, step, dy_step), *rest = levels
+        with e.wide(self.lanes):
+            vector = e.type(self.kind)
+        with e.loop(0, count, 1, [(reg, vector) for reg in acc]) as (i, state):
+            here = plus(e, times(e, i, step), x)
+            line = e.gep(dy, times(e, i, dy_step), self.kind)
+            state.next.extend(self.nest(rest, rows, here, line, list(state.now)))
+        return list(state.final)
+
+    def finish(self, g: str) -> None:
+        """The sums of the unit's channels, turned back into the weight's order."""
+        e = self.e
+        first = times(e, self.begin, self.per_channel)
+        end = times(e, self.end, self.per_channel)
+        whole, rest = divmod(self.outputs, self.width)
+        at = times(e, g, self.panels * self.rows * self.width)
+        sums = e.gep(self.totals, at, self.kind)
+        out = plus(e, times(e, g, self.outputs * self.rows), self.into.offset)
+        out = e.gep(self.dw, out, self.kind)
+        for start, panels, valid in ((0, whole, self.width), (whole, min(rest, 1), rest)):
+            if not panels:
+                continue
+            with e.loop(start, start + panels) as j, e.loop(first, end) as r:
+                at = plus(e, times(e, j, self.rows), r)
+                line = e.gep(sums, times(e, at, self.width), self.kind)
+                at = plus(e, times(e, j, self.width * self.rows), r)
+                to = e.gep(out, at, self.kind)
+                for k in range(valid):
+                    reg = e.load(e.gep(line, str(k), self.kind), self.kind)
+                    e.store(reg, e.gep(to, str(k * self.rows), self.kind))
+
+
+def transposed(e: Emitter, rows: list[Reg]) -> list[Reg]:
+    """The transpose of as many vectors as they have lanes."""
+    n, size = len(rows), 1
+    while size < n:  # exchange blocks of 1, 2, 4 ... lanes between partners
+        done: list[Reg] = list(rows)
+        for r in (r for r in range(n) if not r & size):
+            a, b = rows[r], rows[r + size]
+            low = [k if not k & size else n + (k ^ size) for k in range(n)]
+            high = [(k ^ size) if not k & size else n + k for k in range(n)]
+            done[r], done[r + size] = shuffled(e, a, b, low), shuffled(e, a, b, high)
+        rows, size = done, 2 * size
+    return rows
+
+
+# ---- lanes are positions -------------------------------------------------------------------------
+
+
+class _ByPosition(_Form):
+    """A tile is some output channels by some taps. Units are blocks of output channels."""
+
+    def __init__(self, kernel: Kernel, c: Convolution) -> None:
+        super().__init__(kernel, c)
+        self.s = Scratch(self.part, self.channels, self.kind, self.lanes)
+        self.levels, first, self.taps = walk_taps(self.c, self.s, self.rows // self.channels)
+        assert first == 0
+        self.block = next(n for n in (4, 3, 2, 1) if self.outputs % n == 0)
+        self.units = c.groups * self.outputs // self.block
+        self.size = self.s.size + self.block * self.rows * self.lanes
+
+    def text(self, scratch: Buffer) -> Text:
+        e, c, part = self.e, self.c, self.part
+        self.name(scratch)
+        self.totals = e.gep(self.memory, str(self.s.size), self.kind)
+        clear(e, self.memory, self.s.size, self.kind, self.lanes)
+        with e.loop("%begin", "%end") as unit:
+            first = times(e, unit, self.block)
+            clear(e, self.totals, self.block * self.rows * self.lanes, self.kind, self.lanes)
+            with e.loop(0, c.image.shape[0]) as n, e.loop(0, part.deep.count) as d:
+                for start, rows, count in self.s.strips:
+                    with e.loop(start, start + rows * count, rows) as h:
+                        g = e.value(f"udiv i64 {first}, {self.outputs}", "i64")[0]
+                        self.s.fill(e, self.image(n, g), self.memory, d, h)
+                        dy = e.gep(self.gradient(n, first), self.position(d, h), self.kind)
+                        self.nest(self.levels, dy, self.memory, self.totals, rows * self.s.row)
+            self.finish(first)
+        e.line("ret void")
+        return Text(e, self.buffers, split=self.units, private=(scratch,))
+
+    def nest(
+        self, levels: list[tuple[int, int, int]], dy: str, x: str, sums: str, positions: int
+    ) -> None:
+        """Loop over channels, and whatever else is not written out; then the taps."""
+        e = self.e
+        if not levels:
+            most = max((target().registers.count - 1) // (self.block + 1), 1)
+            for start, size, count in blocks(len(self.taps), most):
+                for first in range(start, start + size * count, size):
+                    self.dot(dy, x, sums, self.taps[first : first + size], positions)
+            return
+        (count, step, sum_step), *rest = levels
+        with e.loop(0, count) as i:
+            here = e.gep(x, times(e, i, step), self.kind)
+            total = e.gep(sums, times(e, i, sum_step * self.lanes), self.kind)
+            self.nest(rest, dy, here, total, positions)
+
+    def dot(self, dy: str, x: str, sums: str, taps: list[tuple[int, int]], positions: int) -> None:
+        """A tile, added to what the images before gave."""
+        e, n = self.e, self.lanes
+        places = [
+            e.gep(sums, str((r * self.rows + tap) * n), self.kind)
+            for r in range(self.block)
+            for _, tap in taps
+        ]
+        lines = [e.gep(dy, str(r * self.area), self.kind) for r in range(self.block)]
+        images = [e.gep(x, str(offset), self.kind) for offset, _ in taps]
+        with e.wide(n):
+            vector = e.type(self.kind)
+            found = [e.load(place, self.kind) for place in places]
+        for width, begin, end in pieces(positions, n):
+            with e.loop(begin, end, width, [(reg, vector) for reg in found]) as (p, state):
+                left = [self.part_of(e.gep(line, p, self.kind), width) for line in lines]
+                right = [self.part_of(e.gep(image, p, self.kind), width) for image in images]
+                pairs = [(a, b) for a in left for b in right]
+                with e.wide(n):
+                    state.next.extend(
+                        e.fma(a, b, now) for (a, b), now in zip(pairs, state.now, strict=True)
+                    )
+            found = list(state.final)
+        with e.wide(n):
+            for place, reg in zip(places, found, strict=True):
+                e.store(reg, place)
+
+    def part_of(self, pointer: str, width: int) -> Reg:
+        """A vector that begins with ``width`` elements, then zeros."""
+        e, n = self.e, self.lanes
+        with e.wide(width):
+            reg = e.load(pointer, self.kind)
+            if width == n:
+                return reg
+            if width > 1:
+                lanes = [*range(width), *[width] * (n - width)]
+                return shuffled(e, reg, e.const(0, self.kind), lanes)
+            zero = e.const(0, self.kind)
+        with e.wide(n):
+            return e.packed([reg] + [zero] * (n - 1))
+
+    def finish(self, first: str) -> None:
+        """Add the lanes."""
+        e = self.e
+        out = plus(e, times(e, first, self.rows), self.into.offset)
+        with e.loop(0, self.block * self.rows) as i:
+            with e.wide(self.lanes):
+                reg = e.load(e.gep(self.totals, times(e, i, self.lanes), self.kind), self.kind)
+                total = across(e, "add", reg)
+            e.store(total, e.gep(self.dw, plus(e, out, i), self.kind))
