@@ -1,20 +1,17 @@
 """Whole epochs: the loop over the batches of data in memory, in native code as well.
 
-One driver serves every step. For each batch it copies the rows into the step's arguments, asks the
-step's guard whether the labels are in range, says where the results go, and calls the step. It is
-called for as many batches as take about ``PIECE`` seconds; in between Python looks for Ctrl-C.
+The loop (``looping``) copies the rows of each batch into the step's arguments, asks the guard
+whether the labels are in range, says where the results go, and calls the step. It is called for as
+many batches as take about ``PIECE`` seconds; in between Python looks for Ctrl-C.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator
-from functools import cache
 from operator import length_hint
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from contraflow.base.errors import CaptureError, IndexOutOfRange, lesson
@@ -22,18 +19,19 @@ from contraflow.base.interrupts import interrupts_wait
 from contraflow.base.modes import current
 from contraflow.base.tree import map_tree
 from contraflow.capture.step import Hole
-from contraflow.compiler.cache import key_of, load, store
-from contraflow.compiler.link import compiled, jit
+from contraflow.compiler.driver import MEETING_BYTES, YIELD
+from contraflow.compiler.looping import DONE, WORDS, looping
 from contraflow.compiler.loops import Opaque
-from contraflow.compiler.native import Native
+from contraflow.compiler.pool import pool, yielding
 from contraflow.compiler.results import HOLE, Results
-from contraflow.compiler.targets import target
-from contraflow.tensor.tensor import Tensor, make, set_grad
+from contraflow.tensor import tape
+from contraflow.tensor.tensor import Tensor, make
 
 if TYPE_CHECKING:
-    from contraflow.compiler.step import Compiled, Version
+    from contraflow.compiler.step import Compiled
+    from contraflow.compiler.version import Version
 
-__all__ = ["run_epoch"]
+__all__ = ["Epoch", "Loop", "plan_of", "run_epoch"]
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, Any], None]
@@ -49,18 +47,11 @@ def run_epoch(step: Compiled, batches: Any, progress: Progress | None) -> Any:
                 fix="call step.epoch(loader) from plain Python",
             )
         )
-    begin = getattr(type(batches), "gathering", None)
-    plan: Any = f"{type(batches).__name__} hands out batches one by one"
-    if begin is not None:
-        plan = begin(batches)
-    if isinstance(plan, str):
-        results = Results(length_hint(batches, 0))
-    else:
-        results = Results(len(plan.sizes))
-    epoch = Epoch(step, results)
-    pieces = epoch.one_by_one(batches, plan) if isinstance(plan, str) else epoch.gathered(plan)
+    plan = plan_of(batches)
+    epoch = Epoch(step, length_hint(batches, 0) if isinstance(plan, str) else len(plan.sizes))
+    results = epoch.results
     done, reported, since = 0, 0, perf_counter()
-    for count in pieces:
+    for count in epoch.pieces(batches, plan):
         done += count
         if progress is not None and perf_counter() - since >= PIECE / 2:
             progress(done, results.stacked())
@@ -71,13 +62,34 @@ def run_epoch(step: Compiled, batches: Any, progress: Progress | None) -> Any:
     return results.stacked()
 
 
-class Epoch:
-    """One pass over the data; what happened is counted for ``explain``."""
+def plan_of(batches: Any) -> Any:
+    """Begin an epoch over data in memory (see ``DataLoader.gathering``); a text says why the
+    batches have to be asked for one by one."""
+    begin = getattr(type(batches), "gathering", None)
+    return begin(batches) if begin else f"{type(batches).__name__} hands out batches one by one"
 
-    def __init__(self, step: Compiled, results: Results) -> None:
-        self.step, self.results = step, results
+
+class Epoch:
+    """One pass over the data; what happened is counted for ``explain``.
+
+    Args:
+        step: what is called for each batch; room: rows of results to make room for.
+        accept: says whether the rows of a piece may stay. If not, the piece is undone, and its
+            batches are given to ``instead``.
+    """
+
+    def __init__(
+        self, step: Compiled, room: int, accept: Callable[[Results], bool] | None = None,
+        instead: Callable[[list[Any]], Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.step, self.results = step, Results(room)
+        self.accept, self.instead = accept, instead
         self.batches = self.calls = 0
         self.reasons: dict[str, int] = {}
+
+    def pieces(self, batches: Any, plan: Any) -> Iterator[int]:
+        """Go through the batches; gives the number of those that were done, piece by piece."""
+        return self.one_by_one(batches, plan) if isinstance(plan, str) else self.gathered(plan)
 
     def report(self) -> str:
         """How the batches went through."""
@@ -104,9 +116,29 @@ class Epoch:
 
     def single(self, batch: list[Any], why: str) -> None:
         """One call of the step."""
+        kept = None
+        if self.accept is not None:
+            kept = Kept(*self.step.version_for(tuple(batch), {}, []))
         self.results.add(self.step(*batch))
         self.batches += 1
         self.reasons[why] = self.reasons.get(why, 0) + 1
+        if kept is not None and self.refused(kept, 1):
+            self.again(batch)
+
+    # ---- undone ----------------------------------------------------------------------------------
+
+    def refused(self, kept: Kept, rows: int) -> bool:
+        """Whether the last rows may not stay; then all is as before them."""
+        if self.accept is None or self.accept(self.results):
+            return False
+        kept.restore()
+        self.results.drop(rows)
+        return True
+
+    def again(self, batch: list[Any]) -> None:
+        """A batch of a piece that was undone."""
+        if self.instead is not None:
+            self.instead(batch)
 
     # ---- from memory -----------------------------------------------------------------------------
 
@@ -134,7 +166,8 @@ class Epoch:
         loop, done = version.loop, 0
         why = loop.why or strided(version, held)
         if why is None:
-            batches = min(batches, loop.pace)
+            kept = None if self.accept is None else Kept(version, held)
+            batches = loop.batches(batches)
             segment = self.results.segment(loop.tree, loop.avals, batches)
             try:
                 loop.run(given, held, source, segment.next_rows(), batches)
@@ -144,6 +177,9 @@ class Epoch:
                 segment.count += done
                 self.batches += done
                 self.calls += done > 0
+            if kept is not None and done and self.refused(kept, done):
+                plan.hand_out(-done)
+                return self.repeated(source, size, done, plan)
             why = "a label or an index in them is out of range"
         if not done:  # a call of its own, which also says what is wrong
             plan.hand_out(1)
@@ -151,6 +187,27 @@ class Epoch:
             done = 1
         source.at += done * size
         return done
+
+    def repeated(self, source: Source, size: int, batches: int, plan: Any) -> int:
+        """The batches of a piece that was undone."""
+        for _ in range(batches):
+            plan.hand_out(1)
+            self.again(source.first(size))
+            source.at += size
+        return batches
+
+
+class Kept:
+    """What a version writes, as it was before."""
+
+    def __init__(self, version: Version, held: list[Any]) -> None:
+        arrays = [t._value for t, written in zip(held, version.writes, strict=True) if written]
+        self.pairs = [(array, array.copy()) for array in arrays]
+
+    def restore(self) -> None:
+        """Put it back."""
+        for array, copy in self.pairs:
+            np.copyto(array, copy)
 
 
 class Source:
@@ -196,16 +253,13 @@ class Loop:
     def __init__(self, version: Version) -> None:
         self.version, self.pace, self.done = version, 1, 0
         self.why = obstacle(version)
-        self.returned = [output for output in version.outputs if output.owner is None]
+        self.returned = version.returned
         self.tree = map_tree(
             lambda leaf: HOLE if isinstance(leaf, Hole) else leaf, version.captured.tree
         )
         self.avals = [(o.shape, np.dtype(o.dtype)) for o in self.returned]
-
-    def set_pace(self, seconds: float) -> None:
-        """Do as many batches at a time as the last ones suggest, growing step by step."""
-        fitting = int(self.done * PIECE / max(seconds, 1e-9))
-        self.pace = max(1, min(fitting, 16 * self.done))
+        self.meeting = np.zeros(MEETING_BYTES // 8, np.int64)
+        self.meeting[YIELD // 8] = yielding()
 
     def run(self, given: list[Tensor], held: list[Any], source: Source, rows: list[Array],
             batches: int) -> None:  # fmt: skip
@@ -218,52 +272,66 @@ class Loop:
         """
         version, self.done = self.version, 0
         with version.lock:
-            version.read_externals(held)
-            version.read_arguments(given)
-            for k, read in enumerate(version.captured.scalars):
-                version.scalars[k] = read()
-            for output in version.outputs:
-                if output.owner is not None:
-                    output.prepare(version.native, output.owner)
-            control, start = self.control(given, source, rows), perf_counter()
+            version.place(given)
+            block = self.block(given, source, rows, batches)
             try:
-                driver()(control.ctypes.data, batches)
+                self.call(block, batches)
             finally:
-                self.done = int(control[DONE])
+                self.done = int(block[DONE])
+                for output in self.returned:
+                    output.point()
                 if self.done:
-                    self.set_pace(perf_counter() - start)
-                    self.settle()
+                    version.leave(given)
 
-    def settle(self) -> None:
-        """Leave the gradients of the last batch, as a call does."""
-        self.version.stamp([])
-        for tensor in self.version.forgotten:
-            set_grad(tensor, None)
-        for output in self.version.outputs:
-            if output.owner is not None:
-                output.owner._grad = output.tensor
+    def call(self, block: Array, batches: int) -> None:
+        """Run the loop, on as many threads as are best for the step."""
+        address, alone, _ = looping()
+        words, start, pace = block.ctypes.data, perf_counter(), self.version.native.pace
 
-    def control(self, given: list[Tensor], source: Source, rows: list[Array]) -> Array:
-        """What the driver is told: see ``DRIVER``."""
+        def run(threads: int) -> None:
+            if threads == 1:
+                alone(words, 0, 1)
+            else:
+                pool().run(address, words, threads)
+
+        if pace is None:
+            run(1)
+        else:
+            pace(run, batches)
+        self.set_pace(int(block[DONE]), perf_counter() - start)
+
+    def set_pace(self, done: int, seconds: float) -> None:
+        """Do as many batches at a time as the last ones suggest, growing step by step."""
+        fitting = int(done * PIECE / max(seconds, 1e-9))
+        self.pace = max(1, min(fitting, 16 * done))
+
+    def batches(self, left: int) -> int:
+        """How many to do next: few, when it is tried what number of threads is best."""
+        pace = self.version.native.pace
+        trying = pace is not None and bool(pace.trials)
+        return min(left, max(1, self.pace // 16) if trying else self.pace)
+
+    def block(self, given: list[Tensor], source: Source, rows: list[Array], batches: int) -> Array:
+        """The words that the loop reads."""
         version = self.version
         native, watcher = version.native, version.watcher
-        words = [0, *entry(native), *((0, 0, 0) if watcher is None else
-                 (*entry(watcher), version.alarm.ctypes.data))]  # fmt: skip
-        size = len(given[0]._value) if given else 0
-        words += [source.rows[source.at :].ctypes.data, size, len(given), len(rows)]
+        words: dict[str, int] = dict.fromkeys(WORDS, 0)
+        words["batches"], words["size"] = batches, len(given[0]._value)
+        words["rows.first"] = source.rows[source.at :].ctypes.data
+        words["step"], words["table"] = native.library["step"], native.address
+        if watcher is not None:
+            words["guard"], words["guard.table"] = watcher.library["step"], watcher.address
+            words["alarm"] = version.alarm.ctypes.data
+        words["meeting"] = self.meeting.ctypes.data
+        words["argument.count"], words["result.count"] = len(given), len(rows)
+        found = list(words.values())
         for t, array in zip(given, source.arrays, strict=True):
             width = t._value[:1].nbytes
-            words += [array.ctypes.data, array.strides[0], width, t._value.ctypes.data]
+            found += [array.ctypes.data, array.strides[0], width, t._value.ctypes.data]
         for output, array in zip(self.returned, rows, strict=True):
-            native.arrays.pop(output.buffer, None)  # the driver points it elsewhere
-            slot = ctypes.addressof(native.table) + 8 * native.slots[output.buffer]
-            words += [slot, array.ctypes.data, array[:1].nbytes]
-        return np.array(words, np.int64)
-
-
-def entry(native: Native) -> tuple[int, int]:
-    """The address of a program's code and of its table."""
-    return native.library["part0"], ctypes.addressof(native.table)
+            slot = native.address + 8 * native.slots[output.buffer]
+            found += [slot, array.ctypes.data, array[:1].nbytes]
+        return np.array(found, np.int64)
 
 
 def obstacle(version: Version) -> str | None:
@@ -274,168 +342,23 @@ def obstacle(version: Version) -> str | None:
             return f"{opaque[0].op.name} is left to NumPy"
         if native is not None and len(native.parts) != 1:
             return "it computes nothing"
+    if not version.arguments:
+        return "it takes nothing of a batch"
     captured = version.captured
     left = {id(tensor) for tensor, position in captured.grads if position is not None}
     if version.fixed is None or left & set(map(id, captured.without_grad)):
         return "it adds to the gradients of the call before"
-    arguments = set(map(id, captured.arguments))
-    if version.owners is None or arguments & set(map(id, version.forgotten)):
+    if not version.owned:
         return "it leaves gradients of its arguments"
     return None
 
 
 def strided(version: Version, held: list[Any]) -> str | None:
     """Why state must be copied in and out for every call; None if it is used where it lies."""
+    if version.check_finite or tape.anomaly:
+        return "each of them is looked at for NaN"
     for t, written in zip(held, version.writes, strict=True):
         flags = t._value.flags
         if not flags.c_contiguous or (written and not flags.writeable):
             return "a tensor that it writes or reads is not contiguous"
     return None
-
-
-# ---- native --------------------------------------------------------------------------------------
-
-DONE = 0  # the word of the control block that counts
-
-
-def copying(name: str, word: str) -> str:
-    """Copies one element of each row."""
-    return f"""
-{name}:
-  %{name}.i = phi i64 [ 0, %entry ], [ %{name}.next, %{name} ]
-  %{name}.at = getelementptr i64, ptr %rows, i64 %{name}.i
-  %{name}.row = load i64, ptr %{name}.at
-  %{name}.offset = mul i64 %{name}.row, %stride
-  %{name}.from = getelementptr i8, ptr %source, i64 %{name}.offset
-  %{name}.to = getelementptr {word}, ptr %target, i64 %{name}.i
-  %{name}.value = load {word}, ptr %{name}.from, align 1
-  store {word} %{name}.value, ptr %{name}.to, align 1
-  %{name}.next = add i64 %{name}.i, 1
-  %{name}.more = icmp ult i64 %{name}.next, %size
-  br i1 %{name}.more, label %{name}, label %done
-"""
-
-
-# gather copies rows of one array into an argument: its words say source, bytes from row to row,
-# bytes of a row, target. epoch gets the words that Loop.control writes: done; code and table of the
-# step; code, table and alarm of the guard, or 0; rows, rows of a batch; numbers of arguments and of
-# results; the arguments; for each result its slot in the table, where it goes next, and its bytes.
-DRIVER = f"""
-declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
-
-define internal void @gather(ptr %words, ptr %rows, i64 %size) nounwind {{
-entry:
-  %source = load ptr, ptr %words
-  %stride.at = getelementptr i64, ptr %words, i64 1
-  %stride = load i64, ptr %stride.at
-  %width.at = getelementptr i64, ptr %words, i64 2
-  %width = load i64, ptr %width.at
-  %target.at = getelementptr i64, ptr %words, i64 3
-  %target = load ptr, ptr %target.at
-  switch i64 %width, label %wide [ i64 4, label %four  i64 8, label %eight ]
-{copying("four", "i32")}{copying("eight", "i64")}
-wide:
-  %i = phi i64 [ 0, %entry ], [ %next, %wide ]
-  %at = getelementptr i64, ptr %rows, i64 %i
-  %row = load i64, ptr %at
-  %offset = mul i64 %row, %stride
-  %from = getelementptr i8, ptr %source, i64 %offset
-  %place = mul i64 %i, %width
-  %to = getelementptr i8, ptr %target, i64 %place
-  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %width, i1 false)
-  %next = add i64 %i, 1
-  %more = icmp ult i64 %next, %size
-  br i1 %more, label %wide, label %done
-done:
-  ret void
-}}
-
-define void @epoch(ptr %words, i64 %batches) nounwind {{
-entry:
-{{loads}}
-  %arguments = getelementptr i64, ptr %words, i64 10
-  %argument.words = mul i64 %argument.count, 4
-  %results = getelementptr i64, ptr %arguments, i64 %argument.words
-  %guarded = icmp ne ptr %guard, null
-  br label %batch
-batch:
-  %done = phi i64 [ 0, %entry ], [ %done.next, %stepped ]
-  %rows = phi ptr [ %rows.first, %entry ], [ %rows.next, %stepped ]
-  br label %arguments.test
-arguments.test:
-  %a = phi i64 [ 0, %batch ], [ %a.next, %argument ]
-  %a.more = icmp ult i64 %a, %argument.count
-  br i1 %a.more, label %argument, label %gathered
-argument:
-  %a.word = mul i64 %a, 4
-  %a.words = getelementptr i64, ptr %arguments, i64 %a.word
-  call void @gather(ptr %a.words, ptr %rows, i64 %size)
-  %a.next = add i64 %a, 1
-  br label %arguments.test
-gathered:
-  br i1 %guarded, label %watch, label %results.test
-watch:
-  call void %guard(ptr %guard.table)
-  %alarmed = load i8, ptr %alarm
-  %wrong = icmp ne i8 %alarmed, 0
-  br i1 %wrong, label %end, label %results.test
-results.test:
-  %r = phi i64 [ 0, %gathered ], [ 0, %watch ], [ %r.next, %result ]
-  %r.more = icmp ult i64 %r, %result.count
-  br i1 %r.more, label %result, label %ready
-result:
-  %r.word = mul i64 %r, 3
-  %slot.at = getelementptr i64, ptr %results, i64 %r.word
-  %place.at = getelementptr i64, ptr %slot.at, i64 1
-  %bytes.at = getelementptr i64, ptr %slot.at, i64 2
-  %slot = load ptr, ptr %slot.at
-  %place = load ptr, ptr %place.at
-  %bytes = load i64, ptr %bytes.at
-  store ptr %place, ptr %slot
-  %place.next = getelementptr i8, ptr %place, i64 %bytes
-  store ptr %place.next, ptr %place.at
-  %r.next = add i64 %r, 1
-  br label %results.test
-ready:
-  call void %step(ptr %table)
-  br label %stepped
-stepped:
-  %done.next = add i64 %done, 1
-  store i64 %done.next, ptr %words
-  %rows.next = getelementptr i64, ptr %rows, i64 %size
-  %more = icmp ult i64 %done.next, %batches
-  br i1 %more, label %batch, label %end
-end:
-  ret void
-}}
-"""
-
-WORDS = ("step", "table", "guard", "guard.table", "alarm", "rows.first", "size", "argument.count",
-         "result.count")  # fmt: skip
-
-
-def driver_text() -> str:
-    """The LLVM text of the driver."""
-    loads = []
-    for k, name in enumerate(WORDS):
-        kind = "i64" if name == "size" or name.endswith("count") else "ptr"
-        loads.append(f"  %{name}.at = getelementptr i64, ptr %words, i64 {k + 1}")
-        loads.append(f"  %{name} = load {kind}, ptr %{name}.at")
-    return DRIVER.replace("{loads}", "\n".join(loads))
-
-
-@cache
-def driver() -> Callable[[int, int], None]:
-    """The driver as a function to call: from the disk, if any process has compiled it before."""
-    key = key_of("epoch", *target().key)
-    code = load(key)
-    if code is None:
-        code = compiled(driver_text())
-        store(key, code)
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-    library = builder.export_symbol("epoch").link(jit(), "epoch")
-    _linked.append(library)
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(library["epoch"])
-
-
-_linked: list[Any] = []  # what must stay in memory

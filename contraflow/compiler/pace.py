@@ -40,8 +40,8 @@ class Pace:
         self.said = chosen()
         self.threads = min(get_num_threads(), self.most)
 
-    def __call__(self, run: Callable[[int], None]) -> None:
-        """``run(threads)``, with as many threads as seem best now."""
+    def __call__(self, run: Callable[[int], None], calls: int = 1) -> None:
+        """``run(threads)``, with as many threads as seem best now; it does what ``calls`` do."""
         if chosen() != self.said:
             self.restart()
         if self.threads == 1:
@@ -54,9 +54,9 @@ class Pace:
         run(self.threads if together else 1)
         spent = perf_counter_ns() - start
         if trial:
-            self.tried(together, spent)
+            self.tried(together, spent / calls, calls)
         else:
-            means[together] += (spent - means[together]) / RECENT
+            means[together] += (spent / calls - means[together]) / RECENT
             self.purse += SHARE * spent
             if self.purse > self.price(not together):
                 self.ask()
@@ -67,10 +67,10 @@ class Pace:
         more = max(self.means[together] - self.means[not together], self.means[not together] / 10)
         return more * (2 if together else 1)
 
-    def tried(self, together: bool, spent: int) -> None:
+    def tried(self, together: bool, spent: float, calls: int) -> None:
         """Note a trial; the first of two only wakes the workers, but is paid for."""
         usual, mean = self.means[not together], self.means[together]
         if usual:
-            self.purse -= spent - usual
+            self.purse -= (spent - usual) * calls
         if self.trials[:1] != [together]:
             self.means[together] = (mean + spent) / 2 if mean else spent

@@ -51,21 +51,31 @@ class Results:
             row[0] = array
         place.count += 1
 
+    def drop(self, batches: int) -> None:
+        """Forget the last rows; they are of one segment."""
+        self.segments[-1].count -= batches
+
+    def clear(self) -> None:
+        """Forget all rows; their memory serves again."""
+        for segment in self.segments:
+            segment.count = 0
+
     def stacked(self) -> Any:
         """All rows so far; None if there are none.
 
         What is no tensor stays as it is if it never changed. Whatever cannot be stacked becomes a
         list with one item a batch.
         """
-        if not self.segments:
+        filled = [segment for segment in self.segments if segment.count]
+        if not filled:
             return None
-        if len(self.segments) == 1:
-            return self.segments[0].tensors()
-        parts = [segment.tensors() for segment in self.segments]
+        if len(filled) == 1:
+            return filled[0].tensors()
+        parts = [segment.tensors() for segment in filled]
         if len(set(map(structure, parts))) > 1:
-            return [item for segment in self.segments for item in segment.items()]
+            return [item for segment in filled for item in segment.items()]
         columns = zip(*map(flatten, parts), strict=True)
-        counts = [segment.count for segment in self.segments]
+        counts = [segment.count for segment in filled]
         joined = iter([join(column, counts) for column in columns])
         return map_tree(lambda leaf: next(joined), parts[0])
 

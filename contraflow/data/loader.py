@@ -18,6 +18,7 @@ from contraflow.data.sampler import (
     SequentialSampler,
     check_flag,
     count,
+    known,
     whole,
 )
 from contraflow.data.stream import generator_or_default
@@ -186,13 +187,14 @@ class DataLoader:
             why = "the loader has its own collate_fn"
         elif arrays is None:
             why = f"the samples of {type(self.dataset).__name__} are made one by one"
-        elif type(groups) is not BatchSampler or not whole(self._indices()):
+        elif type(groups) is not BatchSampler or not known(self._indices()):
             why = f"{type(self._indices() or groups).__name__} says the order as it goes"
         if why is not None:
             return why
         epoch, self._resume = self._resume or Epoch(0), None
         self._epoch = epoch
-        rows = np.ascontiguousarray(self.dataset.rows(self._order(epoch)), np.int64)
+        order = np.asarray(self._order(epoch), np.int64)
+        rows = np.asarray(self.dataset.rows(check_order(order, self.dataset)), np.int64)
         size, skip = groups.batch_size, epoch.position
         full, rest = divmod(len(rows), size)
         sizes = np.full(full + (rest > 0 and not groups.drop_last), size)

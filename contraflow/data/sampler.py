@@ -22,6 +22,7 @@ __all__ = [
     "SequentialSampler",
     "SubsetRandomSampler",
     "WeightedRandomSampler",
+    "known",
     "whole",
 ]
 
@@ -75,6 +76,13 @@ def whole(sampler: Any) -> bool:
     """Whether ``order`` tells what iterating gives (a subclass may iterate in another way)."""
     kind = type(sampler)
     return isinstance(sampler, _Whole) and kind.__iter__ is _Whole.__iter__
+
+
+def known(sampler: Any) -> bool:
+    """Whether an epoch's indices can be had before its first batch without changing anything else:
+    those of ``whole`` samplers and of plain lists of integers."""
+    plain = type(sampler) in (list, tuple, range) and all(type(i) is int for i in sampler)
+    return plain or whole(sampler)
 
 
 class SequentialSampler(_Whole):

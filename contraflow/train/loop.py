@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from contraflow.base.errors import ArgumentError, NonFiniteError, ShapeError, lesson
+from contraflow.base.errors import ArgumentError, NonFiniteError, lesson
 from contraflow.ops.join import cat
 from contraflow.optim.lbfgs import LBFGS
 from contraflow.tensor.tensor import Tensor
@@ -18,7 +18,9 @@ from contraflow.train.checks import check_data
 from contraflow.train.history import History
 from contraflow.train.interrupt import Interrupted, ctrl_c_waits
 from contraflow.train.metrics import as_metric
+from contraflow.train.native import NativeSteps
 from contraflow.train.run import Meter, Run, evaluating, unpack
+from contraflow.train.step import losses, one_number, samples, summed
 
 __all__ = ["evaluate", "fit", "predict"]
 
@@ -27,6 +29,7 @@ def fit(
     model: Any, loss: Any, optimizer: Any, data: Any, epochs: int, *, validation: Any = None,
     metrics: Iterable[Any] = (), callbacks: Iterable[Any] = (), monitor: str | None = None,
     augment: Any = None, accumulate: int = 1, checkpoints: Any = None, resume: bool = False,
+    compile: bool = False,
 ) -> History:  # fmt: skip
     """Train a model: the loop that one writes by hand, with what belongs around it.
 
@@ -48,12 +51,16 @@ def fit(
             samples, with the memory of one of them.
         checkpoints: a folder, or ``cf.train.Checkpoints``, to save the run in.
         resume: go on from the newest checkpoint there; begin if there is none yet.
+        compile: make each step one native call, as ``cf.compile`` does, and whole pieces of an
+            epoch where the data are in memory and nothing has to be done after each batch. The
+            last digits differ from those without, and side effects of the model happen once.
 
     Returns:
         The history: ``history["loss"]`` is a list with one number an epoch.
 
     Raises:
         NonFiniteError: when the loss is NaN or infinite, before that changes a weight.
+        ArgumentError: with ``compile``, for what has to look at gradients in every step.
         Interrupted: a KeyboardInterrupt, after Ctrl-C.
 
     >>> import contraflow as cf
@@ -70,6 +77,8 @@ def fit(
         callbacks=callbacks, monitor=monitor, augment=augment, accumulate=accumulate,
     )  # fmt: skip
     saver = read_checkpoints(checkpoints, resume)
+    if compile:
+        run.native = NativeSteps(run, saver, lambda group: eager_step(run, group))
     with ctrl_c_waits(run):
         try:
             begin(run, saver, resume)
@@ -103,9 +112,15 @@ def train_epoch(run: Run, saver: Checkpoints | None) -> None:
     """Go through the data once, or through what is left of them in an epoch that was resumed."""
     run.model.train()
     run.call("epoch_begin")
+    if run.native is not None and run.native.uneventful:
+        for done in run.native.pieces():
+            run.count(done, done)
+            leave_if_interrupted(run, saver)
+        run.check_batches()
+        return
     for group in run.batches():
-        train_step(run, group)
-        run.count(group)
+        train_step(run, [run.augment(*batch) if run.augment else batch for batch in group])
+        run.count(1, len(group))
         run.call("batch_end")
         if saver is not None:
             saver.batch_end(run)
@@ -113,8 +128,16 @@ def train_epoch(run: Run, saver: Checkpoints | None) -> None:
 
 
 def train_step(run: Run, group: list[Any]) -> None:
-    """Forward, loss, backward, update."""
-    batches = [unpack(run.augment(*batch) if run.augment else batch) for batch in group]
+    """Forward, loss, backward, update; as one native call, if the run is compiled."""
+    if run.native is not None:
+        run.native.take(group)
+    else:
+        eager_step(run, group)
+
+
+def eager_step(run: Run, group: list[Any]) -> None:
+    """Forward, loss, backward, update, with a look at each loss before it has an effect."""
+    batches = [unpack(batch) for batch in group]
     if isinstance(run.optimizer, LBFGS):
         again = iter([True])  # its line search asks more than once, the first time counts
         run.optimizer.step(lambda: backward(run, batches, count=next(again, False)))
@@ -123,22 +146,16 @@ def train_step(run: Run, group: list[Any]) -> None:
         run.optimizer.step()
 
 
-def backward(run: Run, batches: list[Any], count: bool) -> float:
-    """The gradients of the mean loss over all samples of the batches."""
-    run.optimizer.zero_grad()
-    sizes = [samples(target) for _, target in batches]
+def backward(run: Run, batches: list[tuple[list[Any], Any]], count: bool) -> float:
+    """The gradients of the mean loss over all samples of the batches; gives that loss."""
     total = 0.0
-    for (inputs, target), size in zip(batches, sizes, strict=True):
-        prediction = run.model(*inputs)
-        value = run.loss(prediction, target)
+    for inputs, value, weight, share, prediction, target in losses(run, batches):
         number = read_loss(value)
         if count and not isfinite(number):
             raise not_finite(run, number, inputs)
-        share = 1.0 if summed(run.loss) else size / sum(sizes)
-        (value if share == 1.0 else value * share).backward()
         total += number * share
         if count:
-            run.meter.take(number, 1 if summed(run.loss) else size, prediction, target)
+            run.meter.take(number, weight, prediction, target)
     run.call("before_step")
     return total
 
@@ -216,32 +233,13 @@ def predict(model: Any, data: Any) -> Any:
 # ---- parts -------------------------------------------------------------------------------------
 
 
-def samples(target: Any) -> int:
-    """How many samples a batch has."""
-    first = target[0] if isinstance(target, list | tuple) else target
-    return len(first) if getattr(first, "ndim", 0) else 1
-
-
-def summed(loss: Any) -> bool:
-    """Whether a loss is the sum over its samples and not their mean."""
-    return getattr(loss, "reduction", "mean") == "sum"
-
-
 def read_loss(value: Any) -> float:
     """The loss as a number.
 
     Raises:
         ShapeError: if it has several elements.
     """
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return float(value.item())
-    raise ShapeError(
-        lesson(
-            "the loss must be one number",
-            [("received", value if isinstance(value, Tensor) else f"{value!r:.60}")],
-            'reduction="mean", or loss.mean()',
-        )
-    )
+    return float(one_number(value).item())
 
 
 def not_finite(run: Run, number: float, inputs: list[Any]) -> NonFiniteError:

@@ -108,6 +108,7 @@ class Run:
         self.stopped: str | None = None
         self.error: BaseException | None = None
         self.interrupted = False
+        self.native: Any = None  # the steps as native calls, if the run is compiled
         self.monitor, self.mode = self._read_monitor(monitor)
 
     def _read_monitor(self, monitor: str | None) -> tuple[str, str]:
@@ -151,20 +152,24 @@ class Run:
 
     def batches(self) -> Iterator[list[Any]]:
         """The batches of this epoch that are left, ``accumulate`` at a time."""
-        self._since = perf_counter()
+        self.start_clock()
         left = iter(self.data)
         if self.batch and not hasattr(self.data, "load_state_dict"):
             left = islice(left, self.batch, None)
         while group := list(islice(left, self.accumulate)):
             yield group
+        self.check_batches()
+
+    def check_batches(self) -> None:
+        """At the end of an epoch: there was something to learn from."""
         if not self.batch:
             raise ArgumentError(
                 lesson("data: there is no batch in it", fix="a loader over at least one batch")
             )
 
-    def count(self, group: list[Any]) -> None:
-        """Count a step and its batches."""
-        self.steps, self.batch = self.steps + 1, self.batch + len(group)
+    def count(self, steps: int, batches: int) -> None:
+        """Count steps and their batches."""
+        self.steps, self.batch = self.steps + steps, self.batch + batches
 
     def take_best(self, value: float) -> None:
         """Compare the epoch that was just measured with the best so far."""
@@ -174,6 +179,10 @@ class Run:
     def is_better(self, value: float, other: float) -> bool:
         """Whether a monitored value is better than another one."""
         return value < other if self.mode == "min" else value > other
+
+    def start_clock(self) -> None:
+        """The epoch is worked on from now on."""
+        self._since = perf_counter()
 
     def elapsed(self) -> float:
         """Seconds that the present epoch took so far, over all processes that worked on it."""
