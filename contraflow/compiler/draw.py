@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contraflow.base.philox import BLOCK, ROUNDS
-from contraflow.compiler.emit import Emitter, Reg
+from contraflow.compiler.distributions import numbers
+from contraflow.compiler.emit import LLVM, Emitter, Reg, kind_of
 from contraflow.compiler.kernels import Text
 from contraflow.compiler.loops import Draw, Kernel, Place
 
-__all__ = ["uniform"]
+__all__ = ["drawn"]
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -15,8 +16,8 @@ LANES = 8
 PART = ("%begin", "%end")
 
 
-def uniform(kernel: Kernel) -> Text:
-    """The function of a kernel that fills its buffer with uniform float32 numbers."""
+def drawn(kernel: Kernel) -> Text:
+    """The function of a kernel that fills its buffer with random numbers."""
     draw = kernel.anchor
     assert isinstance(draw, Draw)
     ((target, _),) = kernel.stores
@@ -27,7 +28,9 @@ def uniform(kernel: Kernel) -> Text:
     def number(place: Place) -> Reg:
         return e.load(e.gep(names[place.buffer], str(place.offset), "i64"), "i64")
 
-    blocks = target.buffer.size // BLOCK
+    kind = kind_of(target.buffer.dtype)
+    each = 2 if target.buffer.dtype.itemsize == 8 else BLOCK  # elements of a block
+    blocks = target.buffer.size // each
     keys = round_keys(e, number(draw.seed))
     begin = number(draw.position)
     out = names[target.buffer]
@@ -35,15 +38,15 @@ def uniform(kernel: Kernel) -> Text:
     def fill(lanes: int, first: str, last: str) -> None:
         with e.loop(first, last, lanes) as b:
             at = e.binary("add", begin, (b, "i64"))
-            position = e.value(f"mul nsw i64 {b}, {BLOCK}", "i64")[0]
-            pointer = e.gep(out, position, "f32")
+            position = e.value(f"mul nsw i64 {b}, {each}", "i64")[0]
+            pointer = e.gep(out, position, kind)
             with e.wide(lanes):
                 counter = e.splat(at)
                 if lanes > 1:
                     steps = ", ".join(f"i64 {k}" for k in range(lanes))
                     counter = e.binary("add", counter, (f"<{steps}>", "i64"))
                 words = philox(e, counter, keys)
-                store_interleaved(e, [as_float(e, w) for w in words], pointer)
+                store_interleaved(e, numbers(e, draw.how, kind, words), pointer)
 
     groups, rest = divmod(blocks, LANES)  # eight blocks at a time; the last part has the rest
     whole = str(groups * LANES)
@@ -105,31 +108,26 @@ def spread(e: Emitter, key: Reg) -> Reg:
     return e.splat(wide)
 
 
-def as_float(e: Emitter, word: Reg) -> Reg:
-    """The upper 24 bits as a number in [0, 1)."""
-    bits = e.convert(e.binary("lshr", word, e.const(8, "i64")), "i32")
-    return e.binary("mul", e.convert(bits, "f32"), e.const(2.0**-24, "f32"))
-
-
-def store_interleaved(e: Emitter, words: list[Reg], pointer: str) -> None:
-    """Word j of block b goes to element 4 b + j."""
-    lanes = e.lanes
+def store_interleaved(e: Emitter, found: list[Reg], pointer: str) -> None:
+    """Element j of block b goes to element n b + j, of n each."""
+    lanes, n, kind = e.lanes, len(found), found[0][1]
     if lanes == 1:
-        for j, word in enumerate(words):
-            e.store(word, e.gep(pointer, str(j), "f32"))
+        for j, reg in enumerate(found):
+            e.store(reg, e.gep(pointer, str(j), kind))
         return
-    both = [joined(e, words[0], words[1], lanes), joined(e, words[2], words[3], lanes)]
-    t = f"<{2 * lanes} x float>"
-    mask = ", ".join(f"i32 {j * lanes + b}" for b in range(lanes) for j in range(BLOCK))
-    text = f"shufflevector {t} {both[0]}, {t} {both[1]}, <{4 * lanes} x i32> <{mask}>"
+    parts = [joined(e, a, b) for a, b in zip(found[0::2], found[1::2], strict=True)]
+    t = f"<{2 * lanes} x {LLVM[kind]}>"
+    mask = ", ".join(f"i32 {j * lanes + b}" for b in range(lanes) for j in range(n))
+    text = f"shufflevector {t} {parts[0]}, {t} {parts[-1]}, <{n * lanes} x i32> <{mask}>"
     name = e.fresh()
     e.line(f"{name} = {text}")
-    e.line(f"store <{4 * lanes} x float> {name}, ptr {pointer}, align 4")
+    with e.wide(n * lanes):
+        e.store((name, kind), pointer)
 
 
-def joined(e: Emitter, a: Reg, b: Reg, lanes: int) -> str:
-    t = f"<{lanes} x float>"
-    mask = ", ".join(f"i32 {k}" for k in range(2 * lanes))
+def joined(e: Emitter, a: Reg, b: Reg) -> str:
+    t = e.type(a[1])
+    mask = ", ".join(f"i32 {k}" for k in range(2 * e.lanes))
     name = e.fresh()
-    e.line(f"{name} = shufflevector {t} {a[0]}, {t} {b[0]}, <{2 * lanes} x i32> <{mask}>")
+    e.line(f"{name} = shufflevector {t} {a[0]}, {t} {b[0]}, <{2 * e.lanes} x i32> <{mask}>")
     return name

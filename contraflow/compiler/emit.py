@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from contraflow.compiler.half import narrowed, widened
+
 __all__ = ["KINDS", "Emitter", "Reg", "kind_of"]
 
 Reg = tuple[str, str]
@@ -23,7 +25,7 @@ KINDS = {
 }  # fmt: skip
 LLVM = {
     "i1": "i1", "u8": "i8", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64",
-    "f16": "half", "f32": "float", "f64": "double", "ptr": "ptr",
+    "f16": "i16", "f32": "float", "f64": "double", "ptr": "ptr",
 }  # fmt: skip
 BITS = {"i1": 1, "u8": 8, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "f16": 16, "f32": 32, "f64": 64}
 
@@ -40,7 +42,7 @@ def literal(value: Any, kind: str) -> str:
     if kind[0] in "iu":
         return str(int(value))
     if kind == "f16":
-        return f"0xH{np.float16(value).view(np.uint16):04X}"
+        return str(np.float16(value).view(np.int16))
     wide = float(np.float32(value)) if kind == "f32" else float(value)
     return f"0x{struct.unpack('<Q', struct.pack('<d', wide))[0]:016X}"
 
@@ -274,6 +276,10 @@ class Emitter:
         text, old = reg
         if old == kind:
             return reg
+        if old == "f16":
+            return self.convert(widened(self, reg), kind)
+        if kind == "f16":
+            return narrowed(self, reg if old[0] == "f" else self.convert(reg, "f32"))
         if kind == "i1":
             return self.compare("ne", reg, self.const(0, old))
         if old[0] == "f" and kind[0] == "f":

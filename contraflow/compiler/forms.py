@@ -109,13 +109,12 @@ def convolves(e: Equation, kernel: tuple[int, ...]) -> bool:
 def draw(s: Scheduler, e: Equation) -> bool:
     seed, position = operands(e)
     (out,) = e.outputs
-    if out.dtype != np.float32:
-        return False
-    number = s.open(out.shape, Draw(s.place(seed), s.place(position)))
-    buffer = Buffer("arena", out.dtype, -(-out.size // 4) * 4)
+    number = s.open(out.shape, Draw(s.place(seed), s.place(position), e.op.name))
+    block = 2 if out.dtype.itemsize == 8 else 4  # elements; whole blocks are drawn
+    buffer = Buffer("arena", out.dtype, -(-out.size // block) * block)
     s.places[out] = place = Place.of(buffer, out.shape)
     s.kernels[number].stores.append((place, Node("product", (), out.dtype)))
-    s.kernels[number].ops.append("random_uniform")
+    s.kernels[number].ops.append(e.op.name)
     s.born[buffer] = number
     return True
 

@@ -136,10 +136,11 @@ class Convolution:
 
 @dataclass(eq=False)
 class Draw:
-    """Uniform numbers of a random stream, written in the stream's order."""
+    """Numbers of a random stream, written in the stream's order: what the op ``how`` draws."""
 
     seed: Place
     position: Place
+    how: str
 
 
 @dataclass(eq=False)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from contraflow.compiler.opened import OPENED
 from contraflow.compiler.pointwise import POINTWISE
+from contraflow.compiler.precision import as_a_whole, halves, one_by_one
 from contraflow.compiler.rewrite import expand, fold, merge, traced
 from contraflow.compiler.schedule import LEAVES, NATIVE
 from contraflow.compiler.views import VIEWS
-from contraflow.graph.ir import Graph, Value, operands
+from contraflow.graph.ir import Equation, Graph, Value, operands
 from contraflow.graph.rewrite import drop_dead
 from contraflow.graph.verify import verify
 from contraflow.ops.arith import ge, lt
@@ -19,9 +21,16 @@ from contraflow.ops.reduce import any as any_of
 __all__ = ["index_guard", "lower"]
 
 
+def opened(e: Equation) -> Callable[..., Any] | None:
+    """What an op is composed of, if it has no native form by itself."""
+    return OPENED.get(e.op.name, None if e.op.name in NATIVE else e.op.definition)
+
+
 def lower(graph: Graph) -> Graph:
     """Open fused ops, compute constants, merge equal equations, drop what nobody needs."""
-    graph = verify(expand(graph, NATIVE, OPENED))
+    narrow = any(map(halves, graph.equations))
+    for rule_for in (as_a_whole, opened, one_by_one) if narrow else (opened,):
+        graph = verify(expand(graph, rule_for))
     graph = verify(fold(graph))
     return verify(drop_dead(merge(graph)))
 

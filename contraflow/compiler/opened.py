@@ -27,7 +27,7 @@ from contraflow.ops.index import (
     select_op,
 )
 from contraflow.ops.join import pad_op
-from contraflow.ops.logic import logical_and, logical_or
+from contraflow.ops.logic import logical_and, logical_or, nan_to_num_op
 from contraflow.ops.pool_records import axis_of
 from contraflow.ops.quantile import median_index
 from contraflow.ops.reduce import count, reduce_max, reduce_min, reduce_sum
@@ -285,6 +285,18 @@ def numbers_only(x: Any, **_: Any) -> Any:
     return NotImplemented if x.dtype.is_floating_point else x
 
 
+def nan_to_num(x: Any, nan: float, posinf: float | None, neginf: float | None) -> Any:
+    """The largest numbers of the dtype, where no others are given."""
+    if not x.dtype.is_floating_point:
+        return x
+    if posinf is not None and neginf is not None:
+        return NotImplemented
+    limits = np.finfo(x.dtype.np)
+    high = float(limits.max) if posinf is None else posinf
+    low = float(limits.min) if neginf is None else neginf
+    return nan_to_num_op(x, nan=nan, posinf=high, neginf=low)
+
+
 OPENED: dict[str, Callable[..., Any]] = {
     "mean": mean, "avg_pool": whole_mean, "avg_pool_spread": whole_spread,
     "overwrite": lambda x, new: new, **{
@@ -292,7 +304,7 @@ OPENED: dict[str, Callable[..., Any]] = {
         for record in (gather_op, scatter_op, scatter_add_op, scatter_reduce_op)
     },
     "matmul": whole_numbers, "round": rounded,
-    **dict.fromkeys(("floor", "ceil", "trunc", "nan_to_num"), numbers_only),
+    **dict.fromkeys(("floor", "ceil", "trunc"), numbers_only), "nan_to_num": nan_to_num,
     "topk_index": topk, "kthvalue": kth, "median_index": median_place, "median": median,
     "mode_index": mode, "searchsorted": searchsorted, "isin": isin, "histc": histc,
     "ravel_index": ravel_index, "im2col": im2col, "col2im": col2im, "resample": resample, **GAMMA,

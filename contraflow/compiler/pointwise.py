@@ -12,8 +12,6 @@ from math import log as ln
 from math import pi
 from typing import Any
 
-import numpy as np
-
 from contraflow.compiler.emit import BITS, Emitter, Reg, kind_of
 from contraflow.compiler.loops import Node
 from contraflow.compiler.whole import divided, inverted, shifted, whole_power
@@ -344,15 +342,12 @@ def heaviside(e: Emitter, x: Reg, values: Reg) -> Reg:
 
 
 def nan_to_num(e: Emitter, a: list[Reg], node: Node) -> Reg:
-    """NaN and the infinities as the numbers of the attributes, or the largest there are."""
-    x, inf, limits = a[0], float("inf"), np.finfo(node.dtype)
-    high, low = (
-        float(limit) if node.value[name] is None else node.value[name]
-        for name, limit in (("posinf", limits.max), ("neginf", limits.min))
-    )
-    y = e.select(e.compare("eq", x, e.const(-inf, x[1])), e.const(low, x[1]), x)
-    y = e.select(e.compare("eq", x, e.const(inf, x[1])), e.const(high, x[1]), y)
-    return e.select(nan(e, x), e.const(node.value["nan"], x[1]), y)
+    """NaN and the infinities as the numbers of the attributes."""
+    x, inf = a[0], float("inf")
+    nan_, high, low = (e.const(node.value[name], x[1]) for name in ("nan", "posinf", "neginf"))
+    y = e.select(e.compare("eq", x, e.const(-inf, x[1])), low, x)
+    y = e.select(e.compare("eq", x, e.const(inf, x[1])), high, y)
+    return e.select(nan(e, x), nan_, y)
 
 
 POINTWISE: dict[str, Row] = {

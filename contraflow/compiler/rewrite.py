@@ -5,7 +5,7 @@ Each pass is a pure function; the graph it gives is verified by the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,13 +67,13 @@ def traced(
     return recorder.equations, {**recorder.constants, **met}, values
 
 
-def expand(graph: Graph, native: Collection[str], extra: dict[str, Callable[..., Any]]) -> Graph:
-    """Replace each op that has no native form by its definition in plain ops, all the way down."""
+def expand(graph: Graph, rule_for: Callable[[Equation], Callable[..., Any] | None]) -> Graph:
+    """Replace each equation that has a rule by what the rule does, all the way down."""
     while True:
         copy, changed = _Copy(graph), False
         for e in graph.equations:
             inputs = [copy.read(v) for v in e.inputs]
-            rule = extra.get(e.op.name, None if e.op.name in native else e.op.definition)
+            rule = rule_for(e)
             if rule is None:
                 copy.add(e, inputs)
                 continue

@@ -59,8 +59,16 @@ class Scatter:
         new = e.load(self.pointer(self.source, indices), kind)
         pointer = self.pointer(self.target, indices, jump)
         old = e.load(pointer, kind)
-        made = new if self.how is None else combine(e, self.how, old, new)
+        made = new if self.how is None else self.together(old, new)
         e.store(self.chosen(fits, made, old), pointer)
+
+    def together(self, old: Reg, new: Reg) -> Reg:
+        """Added, multiplied ..., and rounded each time."""
+        kind, e = new[1], self.e
+        wide = "f32" if kind == "f16" else kind
+        assert self.how is not None
+        made = combine(e, self.how, e.convert(old, wide), e.convert(new, wide))
+        return e.convert(made, kind)
 
     def chosen(self, fits: Reg, new: Reg, old: Reg) -> Reg:
         """One flag for all lanes."""

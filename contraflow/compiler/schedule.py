@@ -55,7 +55,8 @@ DEAR = frozenset((
 # What is neither pointwise nor a view: how it is scheduled, or False if that does not cover it.
 FORMS: dict[str, Callable[[Any, Equation], bool]] = {
     **dict.fromkeys(("sum", "amax", "amin", "prod", "any", "all"), reduce), "matmul": matmul,
-    **dict.fromkeys(("conv", "conv_input", "conv_weight"), convolve), "random_uniform": draw,
+    **dict.fromkeys(("conv", "conv_input", "conv_weight"), convolve),
+    **dict.fromkeys(("random_uniform", "random_normal", "random_bits"), draw),
     "gather": gather, "index_select": index_select, "view_put": view_put, "cat": join,
     "pad": join, "max_pool": pool, "avg_pool": pool, "max_pool_spread": spread,
     "avg_pool_spread": spread,
@@ -303,9 +304,7 @@ class Scheduler:
 
     def run(self) -> Program:
         for e in self.graph.equations:
-            # float16 is storage: NumPy computes with it
-            half = any(v.dtype.char == "e" for v in (*e.values, *e.outputs))
-            if half or not self.native(e):
+            if not self.native(e):
                 self.opaque(e)
         finish(self)
         return self.program

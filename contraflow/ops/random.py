@@ -6,7 +6,7 @@ four 32-bit words. A draw of n elements uses ``blocks_for(n, dtype)`` blocks.
 
 from __future__ import annotations
 
-from math import prod
+from math import factorial, log, pi, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from contraflow.base.shapes import Shape
 from contraflow.ops.record import Aval, Sample, op
 
 __all__: list[str] = []
+
+CHUNK = 8192  # pairs of normal numbers made at once
 
 
 def blocks_for(count: int, dtype: DType) -> int:
@@ -45,16 +47,64 @@ def _uniform(seed: Any, offset: Any, shape: Shape, dtype: DType) -> Any:
     return u.reshape(shape)
 
 
+class Arrays:
+    """What ``box_muller`` needs besides arithmetic, for arrays."""
+
+    sqrt, rint, where, either = np.sqrt, np.rint, np.where, np.logical_or
+
+    @staticmethod
+    def split(x: Any) -> tuple[Any, Any]:
+        """x = m 2^n with m in [1/2, 1), both floating."""
+        m, n = np.frexp(x)
+        return m, n.astype(x.dtype)
+
+
+def series(x: Any, terms: list[float]) -> Any:
+    """The polynomial with these coefficients, the lowest power first."""
+    y = x * terms[-1] + terms[-2]
+    for c in terms[-3::-1]:
+        y = y * x + c
+    return y
+
+
+def box_muller(u: Any, v: Any, math: Any, double: bool) -> tuple[Any, Any]:
+    """Two normal numbers, sqrt(-2 ln(1-u)) times cos and sin of 2 pi v, from two uniform ones.
+
+    Sums, products, quotients and roots are rounded alike everywhere: written with nothing else,
+    it gives the same bits on every machine, by NumPy and by the compiled code.
+    """
+    m, n = math.split(1.0 - u)
+    low = m < sqrt(0.5)  # from here on sqrt(1/2) <= m < sqrt(2)
+    m, n = math.where(low, m + m, m), math.where(low, n - 1.0, n)
+    s = (m - 1.0) / (m + 1.0)  # ln m = 2 (s + s^3/3 + s^5/5 + ...)
+    odds = [2.0 / (2 * k + 1) for k in range(12 if double else 6)]
+    radius = math.sqrt((n * log(2) + s * series(s * s, odds)) * -2.0)
+    quarter = math.rint(v * 4.0)
+    r = v * 4.0 - quarter  # within half a quarter: Taylor's series of sin and cos of r pi/2
+    square, taylor = r * r, [
+        (-1) ** (k // 2) * (pi / 2) ** k / factorial(k) for k in range(18 if double else 12)
+    ]  # fmt: skip
+    sin, cos = r * series(square, taylor[1::2]), series(square, taylor[0::2])
+    turned = math.either(quarter == 1.0, quarter == 3.0)
+    sin, cos = math.where(turned, cos, sin), math.where(turned, sin, cos)
+    left = math.either(quarter == 1.0, quarter == 2.0)
+    below = math.either(quarter == 2.0, quarter == 3.0)
+    return radius * math.where(left, -cos, cos), radius * math.where(below, -sin, sin)
+
+
 def _normal(seed: Any, offset: Any, shape: Shape, dtype: DType) -> Any:
-    # Box-Muller: words 2i and 2i+1 give elements 2i and 2i+1
+    # words 2i and 2i+1 give elements 2i and 2i+1
     count = prod(shape)
-    even = count + count % 2
+    pairs = (count + 1) // 2
     wide = float64 if dtype.itemsize == 8 else float32
-    u = _uniform(seed, offset, (even // 2, 2), wide)
-    radius = np.sqrt(-2.0 * np.log1p(-u[:, 0]))
-    angle = u[:, 1] * wide.np.type(2 * np.pi)
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return pairs.reshape(-1)[:count].reshape(shape).astype(dtype.np, copy=False)
+    u = _uniform(seed, offset, (pairs, 2), wide)
+    found = np.empty((pairs, 2), wide.np)
+    for begin in range(0, pairs, CHUNK):  # the many steps stay in the cache
+        part = slice(begin, begin + CHUNK)
+        found[part, 0], found[part, 1] = box_muller(
+            u[part, 0], u[part, 1], Arrays, dtype.itemsize == 8
+        )
+    return found.reshape(-1)[:count].reshape(shape).astype(dtype.np, copy=False)
 
 
 def _bits(seed: Any, offset: Any, shape: Shape, dtype: DType) -> Any:
