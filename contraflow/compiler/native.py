@@ -36,7 +36,7 @@ from contraflow.compiler.loops import (
 from contraflow.compiler.nests import loops
 from contraflow.compiler.pace import Pace
 from contraflow.compiler.phases import phases, seconds_together
-from contraflow.compiler.pool import MOST, pool, yielding
+from contraflow.compiler.pool import MOST, pool, settle, yielding
 from contraflow.compiler.product import panel_of, product
 from contraflow.compiler.schedule import Program
 from contraflow.compiler.serial import serial
@@ -254,6 +254,10 @@ class Native:
         results = result if part.op.outputs > 1 else (result,)
         for place, array in zip(part.outputs, results, strict=True):
             np.copyto(self.view(place), array)
+
+    def __del__(self) -> None:
+        if any(getattr(self, "teams", ())):
+            settle(self.address)  # code and memory stay until nobody is there
 
     def __call__(self) -> None:
         """The whole program, on as many threads as are best now."""

@@ -15,6 +15,7 @@ import ctypes
 import os
 import threading
 from functools import cache
+from time import sleep
 from typing import Any
 
 from contraflow.compiler.cache import key_of, load, store
@@ -22,13 +23,12 @@ from contraflow.compiler.driver import pause
 from contraflow.compiler.link import compiled, link
 from contraflow.compiler.targets import target
 
-__all__ = ["MOST", "pool", "yielding"]
+__all__ = ["MOST", "pool", "settle", "yielding"]
 
 MOST = 64  # threads of a step
 BOX = 256  # bytes, so that boxes share no cache line
 LOOKS = 2_000  # some 30 microseconds
 OFFERS = 600  # some 300 microseconds, if nobody takes the core
-STACK = 1 << 20
 
 IDLE, TAKEN, WORK, ASLEEP, STOP = range(5)  # what the first word of a box says
 RUN, TABLE, RANK, THREADS, CALLED, MODE, LOCK, ACQUIRE, RELEASE, GIVE = (
@@ -50,7 +50,7 @@ def text() -> str:
     """The LLVM text of ``worker(box)``, ``launch(boxes, count, run, table)`` and ``stop(box)``.
 
     ``launch`` calls ``run(table, 0, threads)`` itself, and lets the free ones of ``count`` workers
-    call it with 1, 2 ...; it returns ``threads``, as ``run`` does, when all are done.
+    call it with 1, 2 ...; it returns ``threads`` when its own call has returned.
     """
     triple = target().triple
     pausing, wait = pause(triple)
@@ -223,11 +223,11 @@ def native() -> dict[str, Any]:
         code = compiled(text())
         store(key, code)
     library = link(code, ["worker", "launch", "stop"])
-    word, at = ctypes.c_int64, ctypes.c_void_p
+    number, at = ctypes.c_int64, ctypes.c_void_p
     return {
         "library": library,  # the code lives as long as this does
         "worker": ctypes.CFUNCTYPE(None, at)(library["worker"]),
-        "launch": ctypes.CFUNCTYPE(word, at, word, at, at)(library["launch"]),
+        "launch": ctypes.CFUNCTYPE(number, at, number, at, at)(library["launch"]),
         "stop": ctypes.CFUNCTYPE(None, at)(library["stop"]),
     }
 
@@ -242,6 +242,9 @@ def yielding() -> int:
     if os.name == "nt":
         return address(ctypes.windll.kernel32.SwitchToThread)  # type: ignore[attr-defined]
     return address(ctypes.CDLL(None).sched_yield)
+
+
+word = ctypes.c_int64.from_address
 
 
 class Pool:
@@ -288,8 +291,16 @@ class Pool:
             0: TAKEN, LOCK: lock.value or 0, ACQUIRE: address(api.PyThread_acquire_lock),
             RELEASE: address(api.PyThread_release_lock), GIVE: yielding(),
         }  # fmt: skip
-        for offset, word in words.items():
-            ctypes.c_int64.from_address(box + offset).value = word
+        for offset, value in words.items():
+            word(box + offset).value = value
+
+    def wait(self, table: int) -> None:
+        """Until no worker is in code that was called with this table. The call may have returned
+        before: whoever meets the last one there still has to look that all have come."""
+        for k in range(len(self.workers)):
+            box = self.boxes + BOX * k
+            while word(box).value == WORK and word(box + TABLE).value == table:
+                sleep(0)
 
     def stop(self) -> None:
         """Let the workers that are free end."""
@@ -311,6 +322,12 @@ def pool() -> Pool:
             if _pool is None:
                 _pool = Pool()
     return _pool
+
+
+def settle(table: int) -> None:
+    """Wait until nobody works on a table any more."""
+    if _pool is not None:
+        _pool.wait(table)
 
 
 @atexit.register
