@@ -7,7 +7,11 @@ counts *after* it, so that nobody who sees the new count can miss it.
 
 from __future__ import annotations
 
-__all__ = ["Changes", "changes"]
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+__all__ = ["Changes", "CountedDict", "CountedList", "CountedState", "changes"]
 
 
 class Changes:
@@ -18,12 +22,55 @@ class Changes:
             its ``.grad`` handed out (who holds it may keep it).
         modules: an attribute, a parameter, a submodule or a hook of a module was set, or a hook
             of an optimiser.
+        options: an option of an optimiser's groups, its lists of parameters or its states.
     """
 
-    __slots__ = ("modules", "tensors")
+    __slots__ = ("modules", "options", "tensors")
 
     def __init__(self) -> None:
-        self.tensors = self.modules = 0
+        self.tensors = self.modules = self.options = 0
 
 
 changes = Changes()
+
+
+# ---- containers that count -----------------------------------------------------------------------
+
+
+class CountedDict(dict[Any, Any]):
+    """A dict that counts when something in it is set."""
+
+
+class CountedList(list[Any]):
+    """A list that counts when something in it is set."""
+
+
+class CountedState(CountedDict):
+    """What an optimiser keeps for each parameter: a dict of its own, made when it is asked for."""
+
+    def __missing__(self, key: Any) -> Any:
+        self[key] = CountedDict()
+        return self[key]
+
+
+def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that changes a container, and counts that."""
+
+    @wraps(method)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        finally:
+            changes.options += 1
+
+    return run
+
+
+WRITING = {
+    CountedDict: "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update",
+    CountedList: "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove "
+                 "reverse sort",
+}  # fmt: skip
+for _class, _names in WRITING.items():
+    for _name in _names.split():
+        setattr(_class, _name, counted(getattr(_class, _name)))

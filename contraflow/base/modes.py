@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Interpreter", "Modes", "current", "local"]
+__all__ = [
+    "RIPE", "Interpreter", "Modes", "Policy", "at_once", "capturing", "current", "local", "policy",
+]  # fmt: skip
 
 
 class Interpreter(Protocol):
     """What may stand behind the door instead of eager NumPy (see ``ops.record.bind``)."""
+
+    deferred: bool  # values are computed when somebody looks; False: there will be none to look at
 
     def bind(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Perform one operation."""
@@ -38,6 +43,23 @@ class Interpreter(Protocol):
 
     def scalar(self, read: Callable[[], float], label: str) -> Any:
         """A Python number that may change between runs, such as a learning rate."""
+
+    def given(self, holder: Any) -> None:
+        """What an optimiser or a module holds besides the values of tensors (flags, numbers, lists
+        of parameters) is taken for granted from now on: ``holder._facts()`` names it all, and as
+        long as ``holder._glance()`` lists the same objects, nothing has changed."""
+
+    def settle(self) -> None:
+        """Compute everything that was put off."""
+
+    def backward(self, root: Any, retain: bool, run: Callable[[], None]) -> None:
+        """``run`` walks the tape from ``root`` and leaves gradients at the leaves."""
+
+    def update(self, optimizer: Any, run: Callable[[], None]) -> None:
+        """``run`` updates an optimiser's parameters (see ``Optimizer.depends``)."""
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimiser has made its step."""
 
 
 class Modes:
@@ -68,3 +90,42 @@ local = _Local()
 def current() -> Modes:
     """The switches of the running thread."""
     return local.modes
+
+
+RIPE = 16  # so many steps of an optimiser make a loop that trains
+
+
+class Policy:
+    """When ops are put off: ``eager`` never, ``lazy`` always, ``auto`` in loops that train.
+
+    Attributes:
+        start: puts the lazy interpreter behind the door of this thread, given the optimiser that
+            has made enough steps; None until the package that can do it is there.
+    """
+
+    def __init__(self) -> None:
+        self.mode = "auto"
+        self.start: Callable[[Any], None] | None = None
+
+
+policy = Policy()
+
+
+def capturing() -> bool:
+    """Whether a step is being captured, so that there are no values to look at."""
+    interpreter = local.modes.interpreter
+    return interpreter is not None and not interpreter.deferred
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Compute what was put off; inside, every op is computed when it is called."""
+    modes = local.modes
+    before = modes.interpreter
+    if before is not None:
+        before.settle()
+    modes.interpreter = None
+    try:
+        yield
+    finally:
+        modes.interpreter = before

@@ -16,6 +16,7 @@ import numpy as np
 from contraflow.base.dtypes import default_dtype, float64, from_numpy_dtype
 from contraflow.base.errors import CaptureError, lesson
 from contraflow.base.modes import current
+from contraflow.base.source import user_place
 from contraflow.graph.ir import Equation, Value
 from contraflow.ops.record import Aval, Op
 from contraflow.tensor import tape
@@ -40,7 +41,9 @@ class External:
 class Recorder:
     """Stands behind the door while a step is captured (see ``base.modes.Interpreter``)."""
 
-    def __init__(self) -> None:
+    deferred = False
+
+    def __init__(self, locate: bool = False) -> None:
         self.equations: list[Equation] = []
         self.constants: dict[Value, Any] = {}
         self.arguments: list[External] = []
@@ -48,7 +51,13 @@ class Recorder:
         self.scalars: list[tuple[Value, Callable[[], float]]] = []
         self.grads: dict[int, tuple[Any, Any]] = {}  # tensors whose .grad slot was replaced
         self.without_grad: dict[int, Any] = {}  # tensors that were seen to have no .grad
-        self.modules: dict[int, tuple[Any, bool]] = {}  # modules that were called; training?
+        self.holders: dict[int, Any] = {}  # modules and optimisers that decide (see `given`)
+        # for each equation its module, the user's line, and what it computes the gradient of
+        self.places: dict[Equation, tuple[Any, Any, Equation | None]] | None = None
+        if locate:
+            self.places = {}
+        self._made: dict[Any, Equation] = {}  # nodes of the tape, by what they are the record of
+        self._node: Any = None  # the node that backward is at
         self._refreshed: list[tuple[Any, Any]] = []
         self._grad_owner: dict[int, Any] = {}
 
@@ -63,8 +72,6 @@ class Recorder:
     # ---- the interpreter ---------------------------------------------------------------------
 
     def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        for module in current().modules:
-            self.modules.setdefault(id(module), (module, module.training))
         args = coerce(op, args)
         if op.promote is not None:
             args = promote(op, args) or args
@@ -76,13 +83,27 @@ class Recorder:
         found = op.shape(*avals, **attrs)
         equation = Equation(op, values, attrs, found if isinstance(found, tuple) else (found,))
         self.equations.append(equation)
+        if self.places is not None:
+            self.locate(equation)
         outs = tuple(make(value) for value in equation.outputs)
         if op.view and isinstance(args[0], Tensor) and shows(op, args[0]):
             mark_view(outs[0], op, attrs, args[0])
         tracked = any(isinstance(a, Tensor) and a._requires_grad for a in args)
         if tracked and current().grad and op.differentiable:
             tape.record(op, args, attrs, values, outs)
+            if self.places is not None and outs[0]._node is not None:
+                self._made[outs[0]._node] = equation
         return outs if op.outputs > 1 else outs[0]
+
+    def locate(self, equation: Equation) -> None:
+        """Remember where an equation comes from."""
+        modules = current().modules
+        module = modules[-1] if modules else None
+        self.places[equation] = module, user_place(), self._made.get(self._node)  # type: ignore[index]
+
+    def walking(self, node: Any) -> None:
+        """Backward is at a node of the tape; None: it is over."""
+        self._node = node
 
     def symbol(self, t: Tensor) -> Value:
         """The symbol of a tensor; a tensor that existed before becomes an input."""
@@ -153,6 +174,21 @@ class Recorder:
         value = Value(Aval((), float64), label)
         self.scalars.append((value, read))
         return make(value)
+
+    def given(self, holder: Any) -> None:
+        self.holders.setdefault(id(holder), holder)
+
+    def settle(self) -> None:
+        """Nothing is put off: there are no values."""
+
+    def backward(self, root: Any, retain: bool, run: Callable[[], None]) -> None:
+        run()
+
+    def update(self, optimizer: Any, run: Callable[[], None]) -> None:
+        run()
+
+    def stepped(self, optimizer: Any) -> None:
+        """The step goes on: others may follow."""
 
     # ---- the end -----------------------------------------------------------------------------
 

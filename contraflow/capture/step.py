@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from contraflow.base.errors import CaptureError, lesson
-from contraflow.base.modes import current
+from contraflow.base.modes import at_once, capturing, current
 from contraflow.base.tree import flatten, map_tree
 from contraflow.capture.recorder import External, Recorder
 from contraflow.graph import Graph, Value, drop_dead, evaluate, to_text, verify
@@ -43,15 +42,20 @@ class CapturedStep:
         self.scalars = [read for _, read in recorder.scalars]
         self.written, self.grads = written, grads
         self.without_grad = list(recorder.without_grad.values())
-        self.modules = [module for module, _ in recorder.modules.values()]
-        self.training = [training for _, training in recorder.modules.values()]
+        self.holders = list(recorder.holders.values())
         self.tracked = [external.history[2] for external in self.externals]
+        self.places = recorder.places  # where each equation comes from, if it was asked for
         self.tree = tree
 
     def __str__(self) -> str:
         return to_text(self.graph)
 
     def __call__(self, *args: Any) -> Any:
+        with at_once():
+            return self.run(args)
+
+    def run(self, args: tuple[Any, ...]) -> Any:
+        """One run of the graph with the reference interpreter."""
         given = [leaf for leaf in flatten(args) if isinstance(leaf, Tensor)]
         arrays = self._read(given)
         outputs, new = evaluate(self.graph, arrays)
@@ -77,24 +81,6 @@ class CapturedStep:
     def actual(self, external: External, given: list[Any]) -> Any:
         owner = external.owner
         return self.passed(external.tensor if owner is None else owner._grad, given)
-
-    # ---- guards: what the graph takes for granted ----------------------------------------------
-
-    def holds(self, given: list[Any], held: list[Any]) -> bool:
-        """Whether all that the graph takes for granted is still so: modes of modules, gradients
-        that are there or not, tensors that require one or not.
-
-        Args:
-            given: the tensors of the call.
-            held: the tensors behind the externals (``actual``), None for a gradient that is gone.
-        """
-        for t in self.without_grad:
-            if self.passed(t, given)._grad is not None:
-                return False
-        return (
-            list(map(_training, self.modules)) == self.training
-            and [None if t is None else t._requires_grad for t in held] == self.tracked
-        )
 
     def _read(self, given: list[Any]) -> list[Any]:
         """The arrays of this call, in the order of the graph's inputs.
@@ -134,9 +120,6 @@ class CapturedStep:
             check_like(t, external.input, t._requires_grad, external.history[2])
         scalars = [np.asarray(float(read()), np.float64) for read in self.scalars]
         return [t._value for t in (*given, *held)] + scalars
-
-
-_training = attrgetter("training")
 
 
 def check_like(t: Any, known: Any, requires_grad: bool, required: bool) -> None:
@@ -192,13 +175,15 @@ class Hole:
         self.position = position
 
 
-def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -> CapturedStep:
+def capture(
+    function: Callable[..., Any], *args: Any, name: str | None = None, locate: bool = False
+) -> CapturedStep:
     """Run ``function`` once on symbols and return what it does as a graph with state.
 
     Tensors among ``args`` (also in lists, tuples, dicts) become inputs, with their shapes fixed;
     tensors that the function reaches otherwise (parameters, optimiser state, buffers, the random
     generator) become inputs too, and those it writes become in-place outputs. Nothing is
-    computed, and no tensor changes.
+    computed, and no tensor changes. With ``locate`` each equation remembers the user's line.
 
     Raises:
         CaptureError: if the function looks at a value (``item``, ``if``, ``print``...).
@@ -216,10 +201,17 @@ def capture(function: Callable[..., Any], *args: Any, name: str | None = None) -
       return %3
     <BLANKLINE>
     """
-    modes = current()
-    if modes.interpreter is not None:
+    if capturing():
         raise CaptureError(lesson("a step is being captured already"))
-    recorder = Recorder()
+    with at_once():
+        return _capture(function, args, name, locate)
+
+
+def _capture(
+    function: Callable[..., Any], args: tuple[Any, ...], name: str | None, locate: bool
+) -> CapturedStep:
+    modes = current()
+    recorder = Recorder(locate)
     for leaf in flatten(args):
         if isinstance(leaf, Tensor):
             check_own(leaf)

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import prod
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from contraflow.compiler.cost import flops, traffic
 from contraflow.compiler.loops import Contraction, Convolution, Draw, Kernel, Opaque
-from contraflow.compiler.native import Native
-from contraflow.graph.ir import Graph
+from contraflow.compiler.rates import rates
+from contraflow.compiler.timing import kernel_seconds, total_seconds
+
+if TYPE_CHECKING:
+    from contraflow.compiler.version import Version
 
 __all__ = ["report"]
 
-
-def flops(kernel: Kernel) -> int:
-    """Floating-point operations, a multiplication with its addition counted as two."""
-    points = prod(kernel.dims)
-    product = 0
-    if isinstance(kernel.anchor, Contraction):
-        product = 2 * points * kernel.anchor.k
-    elif isinstance(kernel.anchor, Convolution):
-        product = 2 * kernel.anchor.products()
-    return product + points * sum(n.op not in ("load", "const", "product") for n in kernel.nodes())
-
-
-def traffic(kernel: Kernel) -> int:
-    """Bytes read and written, each buffer counted once."""
-    places = [*kernel.reads(), *kernel.gulps(), *kernel.writes()]
-    return sum(b.nbytes for b in {p.buffer for p in places})
+WIDTH = 72  # characters that the list of fused ops may take
 
 
 def kind(kernel: Kernel) -> str:
@@ -41,25 +32,87 @@ def kind(kernel: Kernel) -> str:
     return "reduction" if kernel.reductions else "loop"
 
 
-def report(graph: Graph, native: Native) -> str:
-    """The kernels in order, with sizes, what was fused, and what is left to NumPy."""
-    program = native.program
-    lines = [
-        f"{graph.name}: {len(graph.equations)} equations -> {len(program.kernels)} kernels, "
-        f"arena {len(native.arena) / 1024:.0f} KiB",
-        f"{'':>4} {'kind':<9} {'points':<16} {'MFLOP':>8} {'KiB':>8}  fused",
-    ]
+def floor(kernel: Kernel) -> float:
+    """The seconds that one core needs at best: for the arithmetic, or to move the bytes."""
+    double = any(p.buffer.dtype == np.float64 and p.shape for p in kernel.writes())
+    peak = rates().flops / (2 if double else 1)
+    return max(flops(kernel) / peak, traffic(kernel) / rates().cache)
+
+
+def fused(kernel: Kernel) -> str:
+    """The ops of a kernel, each with how often it is there."""
+    counted = Counter(kernel.ops)
+    text = " ".join(name if n == 1 else f"{name}*{n}" for name, n in counted.items())
+    return f"{text[: WIDTH - 4]} ..." if len(text) > WIDTH else text or "copy"
+
+
+def scaled(count: float) -> str:
+    """A number with three digits and a letter: ``512``, ``8.19k``, ``2.45G``."""
+    power = next((p for p in range(3) if count < 999.5 * 1000**p), 3)
+    return f"{count / 1000**power:.3g}{('', 'k', 'M', 'G')[power]}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def report(version: Version, times: bool) -> str:
+    """Why it was compiled, the kernels in order with their sizes and speed, memory, and what is
+    left to NumPy."""
+    program = version.native.program
+    spent = kernel_seconds(version) if times else []
+    lines = [*head(version), columns(times)]
     for number, kernel in enumerate(program.kernels):
-        counted = Counter(kernel.ops)
-        fused = " ".join(name if n == 1 else f"{name}*{n}" for name, n in counted.items())
+        speed = ""
+        if times:
+            speed = f" {spent[number] * 1e6:>9.3f} {floor(kernel) / spent[number]:>6.0%}"
         lines.append(
-            f"{number:>4} {kind(kernel):<9} {list(kernel.dims)!s:<16} "
-            f"{flops(kernel) / 1e6:>8.3f} {traffic(kernel) / 1024:>8.1f}  {fused[:100]}"
+            f"{number:>4} {kind(kernel):<11} {list(kernel.dims)!s:<16} {scaled(flops(kernel)):>7} "
+            f"{scaled(traffic(kernel)):>7}{speed}  {fused(kernel)}"
         )
-    opaque = Counter(k.anchor.op.name for k in program.kernels if isinstance(k.anchor, Opaque))
-    if opaque:
-        names = ", ".join(f"{name} ({n})" for name, n in opaque.items())
-        lines.append(f"left to NumPy, because they have no native form: {names}")
-    else:
-        lines.append("everything is native")
+    if times:
+        lines.append(sums(version, spent))
+    lines.append(opaque(program.kernels))
     return "\n".join(lines)
+
+
+def head(version: Version) -> list[str]:
+    """What was compiled, why, how long it took, and its memory."""
+    graph, native = version.captured.graph, version.native
+    calls = sum(isinstance(part, list) for part in native.parts)
+    guard = " and one that looks at indices" if version.watcher is not None else ""
+    written = {p.buffer for kernel in native.program.kernels for p in kernel.writes()}
+    alone = sum(buffer.nbytes for buffer in written if buffer.kind == "arena")
+    place = "from the disk" if native.cached else "compiled"
+    return [
+        f"{graph.name}: {plural(len(graph.equations), 'equation')} -> "
+        f"{plural(len(native.program.kernels), 'kernel')} in {plural(calls, 'native call')}{guard}",
+        f"compiled because: {version.reason}",
+        f"took {version.seconds:.2f} s, its code was {place}",
+        f"memory: {scaled(native.memory.meeting)}B in one arena for {scaled(alone)}B that live at "
+        f"different times, {scaled(native.memory.own)}B of scratch a thread",
+    ]
+
+
+def columns(times: bool) -> str:
+    speed = f" {'us':>9} {'floor':>6}" if times else ""
+    return f"{'':>4} {'kind':<11} {'points':<16} {'FLOP':>7} {'bytes':>7}{speed}  fused"
+
+
+def sums(version: Version, spent: list[float]) -> str:
+    """The whole step against its floor, and what the floor is counted with."""
+    least, whole = sum(map(floor, version.native.program.kernels)), total_seconds(version)
+    return (
+        f"in all {whole * 1e6:.2f} us ({sum(spent) * 1e6:.2f} one by one on one thread); floor "
+        f"{least * 1e6:.2f} us ({least / whole:.0%}) of one core with "
+        f"{rates().flops / 1e9:.0f} GFLOP/s, {rates().cache / 1e9:.0f} GB/s from the cache"
+    )
+
+
+def opaque(kernels: list[Kernel]) -> str:
+    """What is not native."""
+    found = Counter(k.anchor.op.name for k in kernels if isinstance(k.anchor, Opaque))
+    if not found:
+        return "everything is native"
+    names = ", ".join(f"{name} ({n})" for name, n in found.items())
+    return f"left to NumPy, because they have no native form: {names}"

@@ -7,8 +7,7 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-import llvmlite.binding as llvm
-
+from contraflow.compiler.llvm import binding as llvm
 from contraflow.compiler.targets import machine
 
 __all__ = ["compiled", "jit", "link", "optimised"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from contraflow.base.modes import current
 from contraflow.base.threads import available, get_num_threads
+from contraflow.compiler.address import address_of
 from contraflow.compiler.cache import key_of, load, store
 from contraflow.compiler.convolution import (
     convolution,
@@ -233,7 +234,7 @@ class Native:
         """Say which array a buffer is; it must be contiguous."""
         if self.arrays.get(buffer) is array:
             return
-        self.table[self.slots[buffer]] = array.__array_interface__["data"][0]
+        self.table[self.slots[buffer]] = address_of(array)
         self.arrays[buffer] = array
 
     def view(self, place: Place) -> Any:

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import update_wrapper
-from operator import attrgetter, is_
-from sys import getrefcount
-from threading import Lock
+from itertools import count
+from operator import length_hint
+from threading import RLock
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from contraflow.base.dtypes import default_dtype
-from contraflow.base.errors import CaptureError, IndexOutOfRange, lesson
-from contraflow.base.modes import current
-from contraflow.base.tree import map_tree
-from contraflow.capture.step import CapturedStep, Hole, capture, check_like, check_own, named
-from contraflow.compiler.epoch import Loop, run_epoch
+from contraflow.base.errors import CaptureError, lesson
+from contraflow.base.modes import Modes, at_once, current
+from contraflow.capture.step import CapturedStep, capture, named
+from contraflow.compiler.epoch import run_epoch
 from contraflow.compiler.explain import report
-from contraflow.compiler.loops import Buffer
-from contraflow.compiler.lower import index_guard, lower
-from contraflow.compiler.native import Native
-from contraflow.compiler.schedule import schedule
-from contraflow.graph.text import to_text
-from contraflow.tensor.tape import version_of
-from contraflow.tensor.tensor import Tensor, make, set_grad
+from contraflow.compiler.llvm import NOTICE, available
+from contraflow.compiler.results import Results
+from contraflow.compiler.version import Version
+from contraflow.tensor.tensor import Tensor, fresh
 
-__all__ = ["Compiled", "compile"]
+__all__ = ["Compiled", "Version", "compile"]
 
-LIMIT = 16  # versions of one step before a warning says that shapes keep changing
+LIMIT = 16  # versions of one step before a warning says that something keeps changing
 MOST = 64  # versions that are kept
-Array = np.ndarray[Any, Any]
-value_of = attrgetter("_value")
+NAMED = 3  # reasons that the warning names
+PYTORCH = {"fullgraph", "dynamic", "backend", "mode"}
+_compiling = RLock()  # while a step is captured, the tensors that it uses hold symbols
+_numbers = count()
 
 
-def compile(function: Any = None, **options: Any) -> Any:
+def compile(function: Any = None, *, check_finite: bool = False, **options: Any) -> Any:
     """Turn a step function into one native call that leaves the same numbers and the same state.
 
     The function is run once on symbols for each combination of shapes, dtypes and modes: forward,
@@ -44,10 +44,13 @@ def compile(function: Any = None, **options: Any) -> Any:
 
     Args:
         function: a step, ``step(x, y) -> loss``; everything in it happens inside the native call.
+        check_finite: look for NaN and infinities in results, gradients and new state after each
+            call, before anything has changed. Costs a copy of the state; nothing when it is off.
         options: PyTorch's ``fullgraph``, ``dynamic``, ``backend`` and ``mode`` are accepted.
 
     Raises:
         CaptureError: at the first call, if the function looks at a value (``item``, ``if``).
+        NonFiniteError: with ``check_finite``, naming the op that made the first such number.
 
     >>> import contraflow as cf
     >>> from contraflow import nn
@@ -66,41 +69,65 @@ def compile(function: Any = None, **options: Any) -> Any:
     >>> last < first
     True
     """
-    unknown = set(options) - {"fullgraph", "dynamic", "backend", "mode"}
+    unknown = set(options) - PYTORCH
     if unknown:
         raise CaptureError(
             lesson(f"compile does not take {', '.join(sorted(unknown))}", fix="cf.compile(step)")
         )
-    return Compiled if function is None else Compiled(function)
+    kind = Compiled if available() else Eager
+    if function is None:
+        return lambda function: kind(function, check_finite)
+    return kind(function, check_finite)
 
 
 class Compiled:
     """A function that runs natively; each combination of shapes and modes has its own version."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., Any], check_finite: bool = False) -> None:
+        self.function, self.check_finite = function, check_finite
         self.versions: dict[Any, list[Version]] = {}
+        self.last: tuple[list[Any], Version] | None = None  # the form of the last call
         self.last_epoch = ""  # how its batches went through
         if hasattr(function, "__name__"):
             update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if current().interpreter is not None:  # inside another captured step: part of it
-            return self.function(*args, **kwargs)
+        modes = current()
+        if modes.interpreter is not None:
+            if not modes.interpreter.deferred:  # inside another captured step: part of it
+                return self.function(*args, **kwargs)
+            with at_once():
+                return self(*args, **kwargs)
         given: list[Tensor] = []
-        version, held = self.version_for(args, kwargs, given)
-        return version.run(given, held)
+        key = signature(args, kwargs, given, modes)
+        last = self.last
+        if last is not None and last[0] == key and last[1].guards.hold(given):
+            return last[1](given)
+        return self.serving(key, args, kwargs, given)(given)
 
     def version_for(self, args: Any, kwargs: Any, given: list[Tensor]) -> tuple[Version, Any]:
         """What serves a call, compiled if need be, with the tensors behind its externals; collects
         the tensors among the arguments."""
-        key = signature(args, kwargs, given)
-        for version in self.versions.get(key, ()):
-            held = version.held(given)
-            if version.captured.holds(given, held):
-                return version, held
-        version = self.new_version(key, args, kwargs)
+        key = signature(args, kwargs, given, current())
+        version = self.serving(key, args, kwargs, given)
         return version, version.held(given)
+
+    def serving(self, key: list[Any], args: Any, kwargs: Any, given: list[Tensor]) -> Version:
+        """The version for a call of this form, compiled if need be."""
+        form = tuple(key)
+        version = self.found(form, given)
+        if version is None:
+            with _compiling:
+                version = self.found(form, given) or self.new_version(form, args, kwargs, given)
+        self.last = key, version
+        return version
+
+    def found(self, form: tuple[Any, ...], given: list[Tensor]) -> Version | None:
+        """The version that was compiled for this form, if what it takes for granted still holds."""
+        for version in self.versions.get(form, ()):
+            if version.guards.hold(given):
+                return version
+        return None
 
     def epoch(self, batches: Any, *, progress: Callable[[int, Any], None] | None = None) -> Any:
         """``step(*batch)`` for every batch of a loader: the same batches in the same order, the
@@ -132,262 +159,226 @@ class Compiled:
         >>> w
         tensor([6., 9.])
         """
-        return run_epoch(self, batches, progress)
+        with at_once():
+            return run_epoch(self, batches, progress)
 
-    def new_version(self, key: Any, args: Any, kwargs: Any) -> Version:
+    # ---- compiling -----------------------------------------------------------------------------
+
+    def new_version(
+        self, form: tuple[Any, ...], args: Any, kwargs: Any, given: list[Tensor]
+    ) -> Version:
         """Capture and compile for what these arguments and the present modes ask for."""
+        passed = list(leaves(self.function, args, kwargs))
+        described = describe(passed)
+        reason = self.reason(form, described, given)
+        start = perf_counter()
         captured = capture(
             lambda args, kwargs: self.function(*args, **kwargs), args, kwargs,
-            name=named(self.function),
+            name=named(self.function), locate=self.check_finite,
         )  # fmt: skip
-        if captured.unfinished and current().grad:
-            raise CaptureError(
-                lesson(
-                    f"{captured.graph.name}: a result requires a gradient, but backward could not "
-                    "reach into the compiled function",
-                    [("result", captured.unfinished[0])],
-                    "compile the whole step, loss.backward() included; or return y.detach(); "
-                    "or call it within cf.no_grad()",
-                )
-            )
-        version = Version(captured)
-        self.versions.setdefault(key, []).append(version)
-        count = sum(map(len, self.versions.values()))
-        if count > MOST:  # the oldest goes
-            del self.versions[next(iter(self.versions))]
-        if count == LIMIT:
-            warnings.warn(
-                f"this step was compiled {count} times: its shapes or Python arguments keep "
-                "changing; pad the last batch, or drop it (DataLoader(drop_last=True)), and pass "
-                "changing numbers as tensors",
-                stacklevel=3,
-            )
+        refuse_unfinished(captured)
+        names = [name for name, value in passed if isinstance(value, Tensor)]
+        version = Version(captured, described, names, reason, self.check_finite)
+        version.number, version.seconds = next(_numbers), perf_counter() - start
+        self.versions.setdefault(form, []).append(version)
+        self.keep_few()
         return version
 
-    def explain(self) -> str:
-        """What became of the step: kernels, memory, what is not native and why it was compiled."""
-        versions = [v for found in self.versions.values() for v in found]
+    def all_versions(self) -> list[Version]:
+        """All that are kept, the oldest first."""
+        found = [version for versions in self.versions.values() for version in versions]
+        return sorted(found, key=lambda version: version.number)
+
+    def reason(self, form: tuple[Any, ...], described: Any, given: list[Tensor]) -> str:
+        """Why no version serves a call, in words."""
+        same = self.versions.get(form)
+        if same:
+            return same[-1].guards.broken(given) or "something that it took for granted changed"
+        if not self.versions:
+            return "the first call"
+        return change(self.all_versions()[-1].form, described)
+
+    def keep_few(self) -> None:
+        """Drop the oldest version when there are too many; warn before."""
+        versions = self.all_versions()
+        if len(versions) > MOST:
+            oldest = versions.pop(0)
+            for form, kept in list(self.versions.items()):
+                if oldest in kept:
+                    kept.remove(oldest)
+                    if not kept:
+                        del self.versions[form]
+        if len(versions) == LIMIT:
+            reasons = dict.fromkeys(version.reason for version in versions[-NAMED:])
+            warnings.warn(
+                f"this step was compiled {LIMIT} times; the last reasons: {'; '.join(reasons)}. "
+                "Pad the last batch, or drop it (DataLoader(drop_last=True)), and pass changing "
+                "numbers as tensors",
+                stacklevel=5,
+            )
+
+    def explain(self, *, times: bool = True) -> str:
+        """What became of the step: why it was compiled, kernels with their sizes and speed, memory,
+        and what is not native.
+
+        Args:
+            times: measure each kernel, on copies of everything: no state changes. It takes about a
+                second; without, the columns of times are left out.
+        """
+        versions = self.all_versions()
         if not versions:
             return "not compiled yet: call it once"
-        parts = [report(v.captured.graph, v.native) for v in versions]
+        parts = [report(version, times) for version in versions]
         return "\n\n".join(parts + [self.last_epoch] * bool(self.last_epoch))
 
 
-def signature(args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Tensor]) -> Any:
-    """What decides which version serves a call; collects the tensors among the arguments."""
-    parts: list[Any] = []
+class Eager(Compiled):
+    """What ``compile`` gives where there is no LLVM: the function, called as it is."""
 
-    def leaf(value: Any) -> None:
-        if isinstance(value, Tensor):
-            given.append(value)
-            array = value._value
-            parts.append((array.shape, array.dtype.char, value._requires_grad))
-        elif value is None or isinstance(value, bool | int | float | str):
-            parts.append((type(value), value))
-        else:
-            parts.append(id(value))
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
 
-    shape = None
-    if kwargs or not all(isinstance(a, Tensor) for a in args):
-        shape = repr(map_tree(leaf, (args, kwargs)))
-    else:
-        for a in args:
-            leaf(a)
-    modes = current()
-    return shape, *parts, modes.grad, modes.inference, default_dtype().name
+    def epoch(self, batches: Any, *, progress: Callable[[int, Any], None] | None = None) -> Any:
+        """``step(*batch)`` for every batch of a loader, with the results stacked."""
+        results = Results(length_hint(batches, 0))
+        for done, batch in enumerate(batches, 1):
+            results.add(self.function(*(batch if isinstance(batch, list | tuple) else [batch])))
+            if progress is not None:
+                progress(done, results.stacked())
+        return results.stacked()
+
+    def explain(self, *, times: bool = True) -> str:
+        """Why nothing is compiled."""
+        return NOTICE
 
 
-class Version:
-    """One compiled graph with the tensors it reads and writes.
-
-    What does not change from call to call (where parameters and moments lie) is looked at and not
-    done again: a call should cost little more than the native code.
-    """
-
-    def __init__(self, captured: CapturedStep) -> None:
-        self.captured, self.lock = captured, Lock()
-        self.loop: Loop | None = None  # over batches, once there is an epoch
-        graph = lower(captured.graph)
-        self.native = Native(schedule(graph), to_text(graph))
-        self.guard = index_guard(graph)
-        self.watcher = None
-        if self.guard is not None:
-            self.watcher = Native(schedule(self.guard[0]), to_text(self.guard[0]))
-        self.alarm = np.zeros((), bool)
-        if self.watcher is not None:
-            self.watcher.point(self.watcher.program.outputs[0], self.alarm)
-        self.watched: dict[Buffer, Buffer] = {}  # what the guard reads as well
-        if self.watcher is not None:
-            pairs = zip(
-                self.native.program.inputs, self.watcher.program.inputs, graph.inputs, strict=True
-            )
-            read = {v for e in self.guard[0].equations for v in e.values}  # type: ignore[index]
-            self.watched = {ours: theirs for ours, theirs, value in pairs if value in read}
-        inputs, first = self.native.program.inputs, len(captured.arguments)
-        last = first + len(captured.externals)
-        self.arguments, self.buffers = inputs[:first], inputs[first:last]
-        self.scalars = np.zeros(len(captured.scalars), np.float64)
-        for k, buffer in enumerate(inputs[last:]):
-            self.native.point(buffer, self.scalars[k : k + 1])
-        targets = {target for target, _ in captured.graph.writes}
-        written = [value in targets for value in captured.graph.inputs]
-        self.writes_argument, self.writes = written[:first], written[first:last]
-        self.fixed: list[Tensor] | None = None  # no external is a gradient: always the same ones
-        if all(e.owner is None for e in captured.externals):
-            self.fixed = [e.tensor for e in captured.externals]
-        self.versions: list[Any] = []
-        self.pointed: list[Any] = []
-        grads = {position: tensor for tensor, position in captured.grads if position is not None}
-        self.outputs = [
-            Output(buffer, value.shape, value.dtype, grads.get(position))
-            for position, (buffer, value) in enumerate(
-                zip(self.native.program.outputs, graph.outputs, strict=True)
-            )
-        ]
-        # whose gradients are left: always the same tensors, unless arguments are among them
-        handles = {id(t) for t in captured.arguments}
-        owners = [output.owner for output in self.outputs]
-        self.owners = None if handles & set(map(id, owners)) else owners
-        self.forgotten = [tensor for tensor, position in captured.grads if position is None]
-
-    def held(self, given: list[Tensor]) -> list[Any]:
-        """The tensors behind the externals; None for a gradient that is not there."""
-        if self.fixed is not None:
-            return self.fixed
-        return [self.captured.actual(e, given) for e in self.captured.externals]
-
-    # ---- before the call -----------------------------------------------------------------------
-
-    def read_externals(self, held: list[Tensor]) -> list[tuple[Tensor, Array]]:
-        """Point at the arrays that the tensors have now; gives the copies to write back."""
-        values = list(map(value_of, held))
-        if len(values) == len(self.pointed) and all(map(is_, values, self.pointed)):
-            return []
-        back = []
-        self.pointed = values
-        self.versions = [version_of(t) for t, w in zip(held, self.writes, strict=True) if w]
-        for t, buffer, written, external in zip(
-            held, self.buffers, self.writes, self.captured.externals, strict=True
-        ):
-            check_like(t, external.input, t._requires_grad, t._requires_grad)
-            copy = self.point_at(t, buffer, written)
-            if copy is not None:
-                self.pointed = []  # the next call copies again
-                if written:
-                    back.append((t, copy))
-        return back
-
-    def point_at(self, t: Tensor, buffer: Buffer, written: bool) -> Array | None:
-        """Point a buffer at a tensor's array; at a copy, which is given, if kernels cannot use
-        the memory as it is."""
-        array: Array = t._value
-        if array.flags.c_contiguous and (array.flags.writeable or not written):
-            self.point(buffer, array)
-            return None
-        copy = np.array(array, order="C")
-        self.point(buffer, copy)
-        return copy
-
-    def point(self, buffer: Buffer, array: Array) -> None:
-        self.native.point(buffer, array)
-        if buffer in self.watched:
-            self.watcher.point(self.watched[buffer], array)  # type: ignore[union-attr]
-
-    def read_arguments(self, given: list[Tensor]) -> list[tuple[Tensor, Array]]:
-        back = []
-        for t, buffer, written in zip(given, self.arguments, self.writes_argument, strict=True):
-            if t._node is not None:
-                check_own(t)
-            # an argument that shows memory which the step writes is read as it is now
-            if t._version is not None and t._version in self.versions:
-                self.point(buffer, np.array(t._value, order="C"))
-                continue
-            copy = self.point_at(t, buffer, written)
-            if written and copy is not None:
-                back.append((t, copy))
-        return back
-
-    # ---- the call ------------------------------------------------------------------------------
-
-    def run(self, given: list[Tensor], held: list[Tensor]) -> Any:
-        """One call; the native code works in memory of its own, so calls come one by one."""
-        with self.lock:
-            return self.call(given, held)
-
-    def call(self, given: list[Tensor], held: list[Tensor]) -> Any:
-        back = self.read_externals(held) + self.read_arguments(given)
-        for k, read in enumerate(self.captured.scalars):
-            self.scalars[k] = read()
-        if self.watcher is not None:
-            self.watcher()
-            if self.alarm:
-                raise self.out_of_range()
-        passed = self.captured.passed
-        owners = self.owners or [
-            None if o.owner is None else passed(o.owner, given) for o in self.outputs
-        ]
-        for output, owner in zip(self.outputs, owners, strict=True):
-            output.prepare(self.native, owner)
-        self.native()
-        for t, copy in back:
-            np.copyto(t._value, copy)
-        self.stamp(given)
-        for tensor in self.forgotten:
-            set_grad(passed(tensor, given), None)
-        for output, owner in zip(self.outputs, owners, strict=True):
-            if owner is not None:
-                owner._grad = output.tensor
-        tree = self.captured.tree
-        if isinstance(tree, Hole):
-            return self.outputs[tree.position].take()
-        return map_tree(
-            lambda leaf: self.outputs[leaf.position].take() if isinstance(leaf, Hole) else leaf,
-            tree,
-        )
-
-    def stamp(self, given: list[Tensor]) -> None:
-        """Everything that was written was written now."""
-        versions = self.versions
-        if True in self.writes_argument:
-            mine = zip(given, self.writes_argument, strict=True)
-            versions = versions + [version_of(t) for t, written in mine if written]
-        if versions:
-            versions[0].touch()
-            now = versions[0].n
-            for version in versions:
-                version.n = now
-
-    def out_of_range(self) -> IndexOutOfRange:
-        assert self.guard is not None
-        sizes = sorted({size for _, size in self.guard[1]})
-        return IndexOutOfRange(
+def refuse_unfinished(captured: CapturedStep) -> None:
+    """A result that still needs backward cannot leave a compiled function."""
+    if captured.unfinished and current().grad:
+        raise CaptureError(
             lesson(
-                f"{self.captured.graph.name}: a label or an index lies outside 0..size-1; "
-                "nothing was changed",
-                [("sizes", ", ".join(map(str, sizes)))],
-                "check y.min() and y.max() against the number of classes",
+                f"{captured.graph.name}: a result requires a gradient, but backward could not "
+                "reach into the compiled function",
+                [("result", captured.unfinished[0])],
+                "compile the whole step, loss.backward() included; or return y.detach(); "
+                "or call it within cf.no_grad()",
             )
         )
 
 
-class Output:
-    """A result of the step: a tensor that is returned, or the gradient that it leaves."""
+# ---- the form of a call ------------------------------------------------------------------------
 
-    def __init__(self, buffer: Buffer, shape: Any, dtype: Any, owner: Any) -> None:
-        self.buffer, self.shape, self.dtype, self.owner = buffer, shape, dtype, owner
-        self.tensor: Any = None
 
-    def prepare(self, native: Native, owner: Any) -> None:
-        """Memory for the result. That of the last call's gradient serves again if nobody else
-        holds it: fresh memory for a large gradient costs more than computing it."""
-        mine = self.tensor
-        held = mine is not None and owner is not None and owner._grad is mine
-        # self.tensor, the owner's slot and `mine` hold it; it and `native` hold its array
-        if held and getrefcount(mine) == 4 and getrefcount(mine._value) == 3:
-            return
-        self.tensor = make(np.empty(self.shape, self.dtype))
-        native.point(self.buffer, self.tensor._value)
+def signature(
+    args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Tensor], modes: Modes
+) -> list[Any]:
+    """What decides which version serves a call; collects the tensors among the arguments."""
+    key: list[Any] = [modes.grad, modes.inference, default_dtype()]
+    for a in args:
+        if isinstance(a, Tensor):
+            if a._parent is not None:
+                fresh(a)
+            value = a._value
+            key += (value.shape, value.dtype, a._requires_grad)
+            given.append(a)
+        else:
+            add_form(a, key, given)
+    if kwargs:
+        add_form(kwargs, key, given)
+    return key
 
-    def take(self) -> Any:
-        """The tensor to return: a new handle, because the gradient's is the owner's."""
-        return make(self.tensor._value) if self.owner is not None else self.tensor
+
+def add_form(value: Any, key: list[Any], given: list[Tensor]) -> None:
+    """Add what decides about one argument: of a container its structure, then its leaves."""
+    if isinstance(value, Tensor):
+        key += signature((value,), {}, given, current())
+    elif isinstance(value, dict):
+        key += (type(value), tuple(value))
+        for part in value.values():
+            add_form(part, key, given)
+    elif isinstance(value, tuple | list):
+        key += (type(value), len(value))
+        for part in value:
+            add_form(part, key, given)
+    elif isinstance(value, float):
+        key += (float, value.hex())  # -0.0 is not 0.0, and NaN is itself
+    elif value is None or isinstance(value, bool | int | str | bytes):
+        key += (type(value), value)
+    else:
+        key.append(Same(value))
+
+
+class Same:
+    """An object that is passed: only itself is the same. Holding it keeps its identity its own."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def leaves(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """What is passed, with the names that the function has for it: ``x``, ``batch['y']``."""
+    try:
+        passed: dict[str, Any] = {**inspect.signature(function).bind_partial(*args).arguments}
+    except (TypeError, ValueError):  # the call itself will complain
+        passed = {f"argument {k}": a for k, a in enumerate(args)}
+
+    def walk(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                yield from walk(f"{name}[{key!r}]", part)
+        elif isinstance(value, tuple | list):
+            for k, part in enumerate(value):
+                yield from walk(f"{name}[{k}]", part)
+        else:
+            yield name, value
+
+    for name, value in (passed | kwargs).items():
+        yield from walk(name, value)
+
+
+def describe(passed: list[tuple[str, Any]]) -> list[tuple[str, str]]:
+    """The arguments and modes of a call in words: names, and what stands there.
+
+    Raises:
+        CaptureError: for a NumPy array, which would be taken as it is now for ever.
+    """
+    found: list[tuple[str, str]] = []
+    for name, value in passed:
+        if isinstance(value, np.ndarray):
+            raise CaptureError(
+                lesson(
+                    "a compiled step takes tensors; what is in a NumPy array would be taken once "
+                    "and for all",
+                    [(name, f"array of {value.dtype}{list(value.shape)}")],
+                    f"cf.from_numpy({name})",
+                )
+            )
+        if isinstance(value, Tensor):
+            found.append((name, f"{value.aval}{', requires_grad' * value._requires_grad}"))
+        else:
+            found.append((name, f"{value!r:.40}"))
+    modes = current()
+    found.append(("grad mode", "on" if modes.grad else "off"))
+    found.append(("inference mode", "on" if modes.inference else "off"))
+    found.append(("the default dtype", default_dtype().name))
+    return found
+
+
+def change(before: list[tuple[str, str]], now: list[tuple[str, str]]) -> str:
+    """The first difference between two calls, in words."""
+    known = dict(before)
+    for name, text in now:
+        if name not in known:
+            return f"{name} was passed: {text}"
+        if known[name] != text:
+            return f"{name}: {known[name]} -> {text}"
+    gone = [name for name, _ in before if name not in dict(now)]
+    return f"{gone[0]} was not passed" if gone else "the structure of the arguments changed"

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
-
 from contraflow.compiler.emit import BITS
+from contraflow.compiler.llvm import binding as llvm
 
 __all__ = ["Target", "Tile", "machine", "target"]
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from contraflow.base.modes import current
-from contraflow.graph.ir import Array, Graph, Operand, Value
+from contraflow.graph.ir import Array, Equation, Graph, Operand, Value
 
 __all__ = ["evaluate"]
 
 
-def evaluate(graph: Graph, inputs: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+Watch = Callable[[Equation, list[Any], Sequence[Array]], None]
+
+
+def evaluate(
+    graph: Graph, inputs: Sequence[Array], watch: Watch | None = None
+) -> tuple[list[Array], list[Array]]:
     """The outputs and the new values of the written inputs, in the graph's order.
 
     The arrays given are only read. A value is dropped after its last use.
+
+    Args:
+        watch: is called after each equation, with its operands and results.
     """
     if len(inputs) != len(graph.inputs):
         raise ValueError(f"graph {graph.name} takes {len(graph.inputs)} arrays, not {len(inputs)}")
@@ -33,10 +41,13 @@ def evaluate(graph: Graph, inputs: Sequence[Array]) -> tuple[list[Array], list[A
 
     quiet = current().quiet
     for number, equation in enumerate(graph.equations):
-        result = quiet(equation.op.forward, *map(read, equation.inputs), **equation.attrs)
+        args = list(map(read, equation.inputs))
+        result = quiet(equation.op.forward, *args, **equation.attrs)
         results = result if equation.op.outputs > 1 else (result,)
         for value, array in zip(equation.outputs, results, strict=True):
             values[value] = np.asarray(array)
+        if watch is not None:
+            watch(equation, args, [values[v] for v in equation.outputs])
         for value in set(equation.values):
             if last_use[value] == number and value not in kept:
                 del values[value]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from operator import index as as_index
 from typing import Any
 
+from contraflow.base.changes import changes
 from contraflow.base.errors import DTypeError, IndexOutOfRange, ShapeError, StateError, lesson
 from contraflow.nn.module import Module, indented
 from contraflow.nn.parameters import read_pairs
@@ -46,6 +47,7 @@ class _Row(Module):
         self._modules.clear()
         for i, module in enumerate(modules):
             self.add_module(str(i), module)
+        changes.modules += 1
 
     def __getitem__(self, position: Any) -> Any:
         if isinstance(position, slice):
@@ -68,6 +70,7 @@ class _Row(Module):
         else:
             for name in chosen:
                 del self._modules[name]
+            changes.modules += 1
 
     def append(self, module: Any) -> Any:
         """Add a module at the end; returns the container."""
@@ -228,6 +231,7 @@ class ModuleDict(Module):
 
     def __delitem__(self, name: str) -> None:
         del self._modules[name]
+        changes.modules += 1
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -241,6 +245,7 @@ class ModuleDict(Module):
     def clear(self) -> None:
         """Drop all."""
         self._modules.clear()
+        changes.modules += 1
 
     def pop(self, key: str) -> Any:
         """Take a module out and return it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from contraflow.base.dtypes import DType, as_dtype, float16, float32, float64
 from contraflow.base.errors import ArgumentError, ContraflowError, DTypeError, lesson
-from contraflow.base.modes import current
+from contraflow.base.modes import capturing, current
 from contraflow.base.source import name_in_caller
 from contraflow.nn.border import Border
 from contraflow.nn.parameter import is_lazy
@@ -66,7 +66,10 @@ class Module(Stateful):
         )  # fmt: skip
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        stack = current().modules
+        modes = current()
+        if capturing():
+            modes.interpreter.given(self)  # type: ignore[union-attr]
+        stack = modes.modules
         stack.append(self)
         try:
             if self._hooked:
@@ -275,6 +278,33 @@ class Module(Stateful):
         """The module itself: there is only the CPU."""
         return self
 
+    # ---- what a compiled step takes for granted (see base.modes.Interpreter.given) -----------
+
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if name in _HOLDERS:
+                facts.update(value)
+            elif name in _CALLED:
+                facts[name] = tuple(value.values())
+            elif "state_dict" not in name and name not in _INNER:
+                facts[name] = value
+        return facts
+
+    def _glance(self) -> list[Any]:
+        held = vars(self)
+        found = list(held.values())
+        for name in (*_HOLDERS, *_CALLED):
+            if held[name]:
+                found += held[name].values()
+        return found
+
+    def _counts(self) -> bool:
+        return True
+
+    def _live(self) -> int:
+        return 0
+
     # ---- text and copies -------------------------------------------------------------------
 
     def _get_name(self) -> str:
@@ -310,6 +340,11 @@ class Module(Stateful):
             lesson("modules are not pickled: a pickle can run code when it is opened",
                    fix="cf.save(model.state_dict(), 'model.safetensors')")
         )  # fmt: skip
+
+
+_HOLDERS = ("_parameters", "_buffers", "_modules")
+_INNER = ("_hooked", "_non_persistent_buffers_set")  # decide nothing by themselves
+_CALLED = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
 def indented(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from contraflow.base.changes import changes
 from contraflow.base.errors import DTypeError, StateError, lesson
 from contraflow.tensor.create import empty
 from contraflow.tensor.tensor import Tensor, fresh, make, version_of
@@ -82,6 +83,7 @@ class _Unmade:
         made = empty(tuple(shape), dtype=dtype or self.dtype, device=device)  # type: ignore[attr-defined]
         self._value = made._value
         self.__class__ = self._kind  # type: ignore[attr-defined]
+        changes.tensors += 1
 
     @property
     def shape(self) -> Any:

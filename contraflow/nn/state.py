@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from contraflow.base.changes import changes
 from contraflow.base.errors import DTypeError, StateError, lesson
 from contraflow.nn.parameter import Parameter, is_lazy
 from contraflow.nn.tree import Tree
@@ -102,6 +103,7 @@ def put(module: Any, name: str, value: Any, assign: bool) -> None:
         module._parameters[name] = value.requires_grad_(held.requires_grad)
     else:
         module._buffers[name] = value
+    changes.modules += 1
 
 
 def as_entry(value: Any) -> Any:
@@ -295,6 +297,7 @@ class Stateful(Tree):
                 for holder, name, held, value in kept:
                     holder[name] = held
                     write(held, value)
+            changes.modules += 1
             raise error
         if not hooked:
             load.commit()
@@ -339,4 +342,5 @@ def add_hook(hooks: dict[int, Any], hook: Any, prepend: bool = False) -> Removab
         hooks.clear()
     hooks[handle.id] = hook
     hooks.update(others)
+    changes.modules += 1
     return handle

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from contraflow.base.changes import changes
 from contraflow.base.errors import ArgumentError, AttributeMissing, DTypeError, lesson
+from contraflow.base.modes import capturing, current
 from contraflow.nn.parameter import Buffer, Parameter
 from contraflow.tensor.tensor import Tensor
 
@@ -38,6 +40,8 @@ class Tree:
         held = self.__dict__
         for holder in HOLDERS:
             if holder in held and name in held[holder]:
+                if capturing():
+                    current().interpreter.given(self)  # type: ignore[union-attr]
                 return held[holder][name]
         own = type(self).__name__
         text = f"{own!r} object has no attribute {name!r}"
@@ -48,6 +52,10 @@ class Tree:
         raise error
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self._assign(name, value)
+        changes.modules += 1
+
+    def _assign(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
             self._require_init("parameters")
             self._forget(name, keep="_parameters")
@@ -99,8 +107,10 @@ class Tree:
             if name in self.__dict__.get(holder, ()):
                 del self.__dict__[holder][name]
                 self._non_persistent_buffers_set.discard(name)
-                return
-        object.__delattr__(self, name)
+                break
+        else:
+            object.__delattr__(self, name)
+        changes.modules += 1
 
     def __dir__(self) -> list[str]:
         names = set(object.__dir__(self))
@@ -161,6 +171,7 @@ class Tree:
                 )  # fmt: skip
             param.__dict__.setdefault("_label", name)
         self._parameters[name] = param
+        changes.modules += 1
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
         """Add a tensor that belongs to the state but is not learned.
@@ -184,6 +195,7 @@ class Tree:
             self._non_persistent_buffers_set.discard(name)
         else:
             self._non_persistent_buffers_set.add(name)
+        changes.modules += 1
 
     def add_module(self, name: str, module: Any) -> None:
         """Add a child module under a name, or None to keep the name for one."""
@@ -194,6 +206,7 @@ class Tree:
                        "an instance of a layer: nn.ReLU(), not nn.ReLU or F.relu")
             )  # fmt: skip
         self._modules[name] = module
+        changes.modules += 1
 
     def register_module(self, name: str, module: Any) -> None:
         """The same as ``add_module``."""
@@ -246,6 +259,7 @@ class Tree:
                 )
             )
         owner._modules[name] = module
+        changes.modules += 1
 
     # ---- walking ---------------------------------------------------------------------------
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, ClassVar
 
+from contraflow.base.changes import CountedDict, CountedList, CountedState, changes
 from contraflow.base.errors import ArgumentError, ContraflowError, DTypeError, lesson
+from contraflow.base.modes import RIPE, capturing, current, policy
 from contraflow.optim.params import read_params, read_tensors
-from contraflow.optim.rule import COMMON, Domain, Rule, advance, begin, check, zeros
+from contraflow.optim.rule import COMMON, Domain, Rule, advance, begin, check, real, zeros
 from contraflow.optim.state import adopt, adopt_group, read_group, read_state, read_values
 from contraflow.tensor.grad_mode import enable_grad, no_grad
 from contraflow.tensor.gradients import RemovableHandle
-from contraflow.tensor.tensor import write
+from contraflow.tensor.tensor import Tensor, write
 
 __all__ = ["Optimizer", "RuleOptimizer"]
 
 Hooks = dict[int, Callable[..., Any]]
+BUSY = ("_stepping", "_stepped", "_steps", "_plain")  # set by every step
 
 
 def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,6 +29,8 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self._stepping:  # a subclass called super().step()
             return step(self, *args, **kwargs)
+        if capturing():
+            current().interpreter.given(self)  # type: ignore[union-attr]
         for hook in list(self._step_pre_hooks.values()):
             replaced = hook(self, args, kwargs)
             if replaced is not None:
@@ -39,6 +43,12 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
         self._stepped = True
         for hook in list(self._step_post_hooks.values()):
             hook(self, args, kwargs)
+        interpreter = current().interpreter
+        if interpreter is not None:
+            interpreter.stepped(self)
+        elif self._steps >= RIPE and policy.start is not None and not self._plain:
+            policy.start(self)
+        self._steps += 1
         return result
 
     return run
@@ -63,6 +73,7 @@ def register(hooks: Hooks, hook: Callable[..., Any]) -> RemovableHandle:
     """Put a hook among its kind."""
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
+    changes.modules += 1
     return handle
 
 
@@ -99,15 +110,22 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = dict(defaults)
-        self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
-        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Any, dict[str, Any]] = CountedState()
+        self.param_groups: list[dict[str, Any]] = CountedList()
         self._step_pre_hooks: Hooks = {}
         self._step_post_hooks: Hooks = {}
         self._state_dict_hooks: tuple[Hooks, Hooks] = ({}, {})
         self._load_hooks: tuple[Hooks, Hooks] = ({}, {})
         self._stepping = self._stepped = False
+        self._steps = 0  # outside of compiled functions
+        self._plain = False  # its steps are too different to be compiled
         for group in read_params(params, type(self).__name__):
             self.add_param_group(group)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name not in BUSY:
+            changes.options += 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -133,7 +151,8 @@ class Optimizer:
                 )
             )
         name = type(self).__name__
-        group = {**param_group, **read_tensors(param_group["params"], name)}
+        group = CountedDict(param_group, **read_tensors(param_group["params"], name))
+        group["params"] = CountedList(group["params"])
         for key, value in self.defaults.items():
             group.setdefault(key, value)
         self.check_group(group)
@@ -193,7 +212,8 @@ class Optimizer:
     # ---- state dicts -------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """``{"state": {index: {name: tensor}}, "param_groups": [...]}``, PyTorch's layout.
+        """``{"state": {index: {name: tensor}}, "param_groups": [...]}``, PyTorch's layout, and
+        beside it the number of steps that were made.
 
         Parameters are numbered through all groups; the tensors are the optimiser's own.
         """
@@ -207,6 +227,7 @@ class Optimizer:
                 {**group, "params": [index[id(p)] for p in group["params"]]}
                 for group in self.param_groups
             ],
+            "steps": self._steps,
         }
         for hook in list(after.values()):
             replaced = hook(self, saved)
@@ -241,6 +262,8 @@ class Optimizer:
             adopt_group(own, group)
         for p, state in states:
             adopt(self.state, p, state)
+        steps = saved.get("steps", 0)
+        self._steps = steps if isinstance(steps, int) else 0
         for hook in list(after.values()):
             hook(self)
 
@@ -250,6 +273,47 @@ class Optimizer:
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
+
+    # ---- what a compiled step takes for granted (see base.modes.Interpreter.given) -------------
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {
+            key: value for key, value in vars(self).items()
+            if key not in BUSY and (value is None or isinstance(value, bool | int | float | str))
+        }  # fmt: skip
+        facts["hooks"] = (*self._step_pre_hooks.values(), *self._step_post_hooks.values())
+        facts["state"] = tuple(t for state in self.state.values() for t in state.values())
+        for i, group in enumerate(self.param_groups):
+            facts.update({f"{k} of group {i}": v for k, v in self._fixed_options(group).items()})
+            facts[f"params of group {i}"] = tuple(group["params"])
+        return facts
+
+    def _fixed_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a group by which a step decides while Python runs: all of them, since
+        a rule of a user's own reads them as it likes."""
+        return {key: value for key, value in group.items() if key != "params"}
+
+    def _glance(self) -> list[Any]:
+        found = [*vars(self).values(), *self.state.values(), *self.param_groups]
+        found += [*self._step_pre_hooks.values(), *self._step_post_hooks.values()]
+        for state in self.state.values():
+            found += state.values()
+        for group in self.param_groups:
+            found += group["params"]
+        for group in self.param_groups:
+            found += group.values()
+        return found
+
+    def _counts(self) -> bool:
+        """Whether ``changes.options`` moves whenever a fact changes: not if somebody has put
+        plain containers in."""
+        found = [self.state, *self.state.values(), self.param_groups, *self.param_groups]
+        found += [group["params"] for group in self.param_groups]
+        return all(isinstance(each, CountedDict | CountedList) for each in found)
+
+    def _live(self) -> int:
+        """How many of the last entries of a glance are options whose numbers are read anew."""
+        return 0
 
     # ---- hooks -------------------------------------------------------------------------------
 
@@ -276,6 +340,13 @@ class Optimizer:
     def register_load_state_dict_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(optimizer)`` after a state dict was loaded."""
         return register(self._load_hooks[1], hook)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a compiled step reads an option anew before each run (see ``rule.live``)."""
+    if isinstance(value, tuple | list):
+        return all(map(is_number, value))
+    return real(value)
 
 
 def with_formula(text: str | None, formula: str | None) -> str | None:
@@ -309,15 +380,58 @@ class RuleOptimizer(Optimizer):
             with enable_grad():
                 loss = closure()
         with no_grad():
-            for group in self.param_groups:
-                makers = self.rule.state(group)
-                work = [
-                    (p, grad, begin(self.state[p], makers, p))
-                    for p in group["params"]
-                    if (grad := p.grad) is not None
-                ]
-                advance(self.rule, group, work)
+            interpreter = current().interpreter
+            if interpreter is None:
+                self._update()
+            else:
+                interpreter.update(self, self._update)
         return loss
+
+    def _update(self) -> None:
+        for group in self.param_groups:
+            makers = self.rule.state(group)
+            work = [
+                (p, grad, begin(self.state[p], makers, p))
+                for p in group["params"]
+                if (grad := p.grad) is not None
+            ]
+            advance(self.rule, group, work)
+
+    def depends(self) -> tuple[Any, list[Any], list[Any]]:
+        """All that decides what an update does, but for numbers: what a formula fixes (flags,
+        and which options there are), the parameters that have a gradient with their states, and
+        the gradients."""
+        tensors: list[Any] = []
+        grads: list[Any] = []
+        state = self.state
+        for group in self.param_groups:
+            for p in group["params"]:
+                if (grad := p._grad) is not None:
+                    grads.append(grad)
+                    tensors.append(p)
+                    tensors.extend(state[p].values())
+        # tuples of lists: those of iterators, freed, pile up in Python's free lists
+        return tuple([self._fixed(group) for group in self.param_groups]), tensors, grads
+
+    def _fixed(self, group: Mapping[str, Any]) -> Any:
+        """The options of a group that are no live numbers, and the names of those that are."""
+        fixed = self.rule.fixed
+        return tuple([
+            (key, value if key in fixed or value is None or isinstance(value, bool | str)
+             else id(value) if isinstance(value, Tensor) else type(value))
+            for key, value in group.items() if key != "params" and key != "param_names"
+        ])  # fmt: skip
+
+    def _fixed_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        fixed = self.rule.fixed
+        options = {
+            key: value for key, value in super()._fixed_options(group).items()
+            if key in fixed or not is_number(value)
+        }  # fmt: skip
+        return {**options, "the states": tuple(self.rule.state(group))}
+
+    def _live(self) -> int:
+        return sum(map(len, self.param_groups))
 
     def read_state(self, p: Any, group: Mapping[str, Any], saved: Any) -> dict[str, Any]:
         expected = begin({}, self.rule.state(group), p)

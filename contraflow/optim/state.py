@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from contraflow.base.changes import CountedDict
 from contraflow.base.errors import StateError, lesson
 from contraflow.optim.rule import concrete
 from contraflow.tensor.grad_mode import no_grad
@@ -181,6 +182,6 @@ def adopt(states: dict[Any, dict[str, Any]], p: Any, new: dict[str, Any]) -> Non
                 write(held, value)
             new[key] = held
     if new:
-        states[p] = new
+        states[p] = CountedDict(new)
     else:
         states.pop(p, None)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from contraflow.base.changes import changes
 from contraflow.base.dtypes import (
     DType,
     as_dtype,
@@ -237,6 +238,7 @@ def zero_(self: Tensor) -> Any:
 def detach_(self: Tensor) -> Any:
     """Forget the history, in place."""
     self._node, self._requires_grad = None, False
+    changes.tensors += 1
     return self
 
 

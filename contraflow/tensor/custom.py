@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+from contraflow.base.changes import changes
 from contraflow.base.errors import ArgumentError, DTypeError, GradError, ShapeError, lesson
 from contraflow.base.modes import current
 from contraflow.tensor import tape
@@ -295,12 +296,14 @@ class set_detect_anomaly:
     def __init__(self, mode: bool = True, check_nan: bool = True) -> None:
         self.before = tape.anomaly
         tape.anomaly = mode
+        changes.tensors += 1  # compiled steps look for NaN from now on
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *_: object) -> None:
         tape.anomaly = self.before
+        changes.tensors += 1
 
 
 class detect_anomaly(set_detect_anomaly):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from contraflow.base.changes import changes
 from contraflow.base.errors import ArgumentError, DTypeError, GradError, lesson
 from contraflow.tensor import tape
 from contraflow.tensor.tensor import Tensor, describe, fresh, set_grad
@@ -119,6 +120,8 @@ class RemovableHandle:
     def remove(self) -> None:
         """Take the hook off; a second time does nothing."""
         self._hooks.pop(self.id, None)
+        changes.tensors += 1
+        changes.modules += 1
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -155,6 +158,7 @@ def register_hook(self: Tensor, hook: Callable[[Any], Any]) -> RemovableHandle:
     hooks = _hooks_of(self)
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
+    changes.tensors += 1
     return handle
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from contraflow.base.changes import changes
 from contraflow.base.dtypes import bool_, int64
 from contraflow.base.errors import (
     ArgumentError,
@@ -95,6 +96,7 @@ def become(self: Tensor, new: Any, before: Any) -> None:
     before._seen = version.n
     for field in ("_value", "_node", "_index", "_requires_grad"):
         setattr(self, field, getattr(new, field))
+    changes.tensors += 1
     if new is before:  # nothing changed, as in squeeze_ of a tensor without sizes of 1
         return
     self._parent, self._view = new._parent, new._view

@@ -44,16 +44,82 @@ def install(make: Any, set_grad: Any, write: Any) -> None:
 class Version:
     """When a piece of memory was last written; a tensor and its views share it."""
 
-    __slots__ = ("n", "place")
+    __slots__ = ("n", "place", "writer")
+
+    n: int
+    place: Place | None
+    writer: Writer
 
     def __init__(self) -> None:
         self.n = 0
-        self.place: Place | None = None
+        self.place = None
 
     def touch(self, place: Place | None = None) -> None:
         """The memory is written now, by the user's code at ``place``."""
         self.n = next(_clock)
         self.place = place
+
+
+class Writer:
+    """Writes many tensors at once, again and again: one number says when it did so last.
+
+    Attributes:
+        n: when it wrote last.
+        lost: versions that another writer has claimed since.
+    """
+
+    __slots__ = ("lost", "n")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.lost: list[Version] = []
+
+    def claim(self, versions: Iterable[Version]) -> None:
+        """From now on these are as new as the last ``touch``."""
+        for version in versions:
+            before = getattr(version, "writer", None)
+            if before is not self:
+                n = version.n
+                version.writer = self
+                version.__class__ = Written
+                version.n = n
+                if before is not None:
+                    before.lost.append(version)
+
+    def touch(self) -> None:
+        """All of its tensors are written now."""
+        if self.lost:
+            lost, self.lost = self.lost, []
+            self.claim(lost)
+        self.n = next(_clock)
+
+
+_own_n: Any = Version.__dict__["n"]
+_own_place: Any = Version.__dict__["place"]
+
+
+class Written(Version):
+    """A version that somebody touches for many tensors at once."""
+
+    __slots__ = ()
+
+    @property
+    def n(self) -> int:
+        own: int = _own_n.__get__(self)
+        return max(own, self.writer.n)
+
+    @n.setter
+    def n(self, value: int) -> None:
+        _own_n.__set__(self, value)
+
+    @property
+    def place(self) -> Place | None:
+        by_user = _own_n.__get__(self) > self.writer.n
+        return _own_place.__get__(self) if by_user else None
+
+    @place.setter
+    def place(self, value: Place | None) -> None:
+        _own_place.__set__(self, value)
 
 
 class Node:
@@ -310,6 +376,7 @@ class Walk:
         if self.targets:
             self.wanted = leading_to(order, self.targets)
         pending, send, retain, watched = self.pending, self.send, self.retain, bool(self.targets)
+        walking = getattr(current().interpreter, "walking", None)  # wants to know where we are
         for node in order:
             gs = pending.pop(node, None)
             if gs is None:
@@ -322,6 +389,8 @@ class Walk:
                 continue
             if type(node) is not OpNode:
                 self.shown = True
+            if walking is not None:
+                walking(node)
             grads = node.apply(gs)
             if anomaly:
                 check_nan(node, grads)
@@ -333,6 +402,8 @@ class Walk:
                     send(edge, g)
             if not retain:
                 node.release()
+        if walking is not None:
+            walking(None)
 
     def watch(self, node: Node, gs: list[Any]) -> bool:
         """Keep what was asked for; whether another target lies further back."""
@@ -492,16 +563,32 @@ def backward(
     if inputs is not None:
         targets = [inputs] if isinstance(inputs, Operand) else list(inputs)
         check_inputs(targets)
-    walk = Walk(retain, create_graph, targets)
+
+    def run() -> None:
+        leave(Walk(retain, create_graph, targets), roots, gradients, targets)
+
+    interpreter = current().interpreter
+    if interpreter is None or anomaly or len(roots) > 1 or gradients[0] is not None or (
+        create_graph or targets is not None
+    ):  # fmt: skip
+        run()
+    else:
+        interpreter.backward(roots[0], retain, run)
+
+
+def leave(
+    walk: Walk, roots: Sequence[Any], gradients: Sequence[Any], targets: list[Any] | None
+) -> None:
+    """Walk the tape and leave the gradients at the leaves, or at the targets."""
     done = _run(walk, roots, gradients)
     if targets is not None:
         done = [(t, g) for t, g in zip(targets, walk.found, strict=True) if g is not None]
     given = {id(g._value) for g in gradients if g is not None}
     modes = current()
-    before, modes.grad = modes.grad, create_graph
+    before, modes.grad = modes.grad, walk.create
     try:
         for leaf, g in done:
-            accumulate(leaf, g, given, create_graph, walk.shown)
+            accumulate(leaf, g, given, walk.create, walk.shown)
     finally:
         modes.grad = before
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from contraflow.base.changes import changes
 from contraflow.base.dtypes import DType, default_dtype, from_numpy_dtype, result_type
 from contraflow.base.errors import (
     ArgumentError,
@@ -136,6 +137,7 @@ class Tensor(Declared):
                 )
             )
         self._requires_grad = bool(requires_grad)
+        changes.tensors += 1
         return self
 
     @property
@@ -156,6 +158,8 @@ class Tensor(Declared):
         interpreter = current().interpreter
         if interpreter is not None:
             interpreter.read_grad(self)
+        if self._grad is not None:
+            changes.tensors += 1  # it is in somebody's hands now
         return self._grad
 
     @grad.setter
@@ -215,6 +219,7 @@ class Tensor(Declared):
             return
         self._value = new._value
         version_of(self).touch(user_place())
+        changes.tensors += 1
 
     # ---- looking at the value --------------------------------------------------------------
 
@@ -448,6 +453,7 @@ def set_grad(t: Tensor, value: Tensor | None) -> None:
     if interpreter is not None:
         interpreter.write_grad(t)
     t._grad = value
+    changes.tensors += 1
 
 
 # ---- the eager interpreter -----------------------------------------------------------------
@@ -710,6 +716,7 @@ def write(t: Tensor, new: Any) -> Tensor:
     t._seen = version.n
     if tracked:
         t._node, t._index, t._requires_grad = new._node, new._index, new._requires_grad
+        changes.tensors += 1
     return t
 
 

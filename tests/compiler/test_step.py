@@ -315,22 +315,6 @@ def test_unknown_options_are_refused():
         cf.compile(lambda x: x, turbo=True)
 
 
-# ---- what became of it -------------------------------------------------------------------------
-
-
-def test_explain_names_kernels_and_what_is_left_to_numpy():
-    t = Training(True)
-    assert "call it once" in t.step.explain()
-    t.step(*problem())
-    text = t.step.explain()
-    assert "everything is native" in text
-    assert "product" in text
-    step = cf.compile(lambda x: cf.cumsum(x, 0).sort()[0])
-    step(cf.ones(4))
-    assert "left to NumPy" in step.explain()
-    assert "cumsum (1)" in step.explain()
-
-
 # ---- the cache on disk -------------------------------------------------------------------------
 
 PROGRAM = textwrap.dedent("""
