@@ -89,8 +89,8 @@ def head(version: Version) -> list[str]:
         f"{plural(len(native.program.kernels), 'kernel')} in {plural(calls, 'native call')}{guard}",
         f"compiled because: {version.reason}",
         f"took {version.seconds:.2f} s, its code was {place}",
-        f"memory: {scaled(native.memory.meeting)}B in one arena for {scaled(alone)}B that live at "
-        f"different times, {scaled(native.memory.own)}B of scratch a thread",
+        f"memory: an arena of {scaled(native.memory.meeting)}B ({scaled(alone)}B if nothing shared "
+        f"its place), {scaled(native.memory.own)}B of scratch a thread",
     ]
 
 

@@ -302,6 +302,8 @@ def add_form(value: Any, key: list[Any], given: list[Tensor]) -> None:
             add_form(part, key, given)
     elif isinstance(value, float):
         key += (float, value.hex())  # -0.0 is not 0.0, and NaN is itself
+    elif isinstance(value, np.generic):
+        key += (type(value), value.tobytes())
     elif value is None or isinstance(value, bool | int | str | bytes):
         key += (type(value), value)
     else:

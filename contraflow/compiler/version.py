@@ -21,7 +21,7 @@ from contraflow.capture.step import CapturedStep, Hole, check_own
 from contraflow.compiler.address import address_of
 from contraflow.compiler.finite import inspect
 from contraflow.compiler.guards import Guards
-from contraflow.compiler.loops import Buffer
+from contraflow.compiler.loops import Buffer, Opaque
 from contraflow.compiler.lower import index_guard, lower
 from contraflow.compiler.native import Native
 from contraflow.compiler.schedule import schedule
@@ -90,6 +90,9 @@ class Version:
         self.seen = -1  # the count of changes at which externals and gradients were in place
         self.now = 0  # the count when this call began
         self.checking = check_finite
+        # An op of NumPy's may raise in the middle: then, too, the state is written at the end.
+        self.fallible = any(isinstance(part, Opaque) for part in self.native.parts)
+        self.careful = True
 
     def watch_with(self, graph: Any) -> None:
         """Compile the guard."""
@@ -182,6 +185,7 @@ class Version:
         if self.now != self.seen:
             if self.checking is not (self.check_finite or tape.anomaly):
                 self.checking, self.pointed = not self.checking, None
+            self.careful = self.checking or self.fallible
             self.point_externals(given, back)
             self.point_gradients(given)
         latest = self.latest
@@ -266,7 +270,7 @@ class Version:
         """Point a buffer at an array; at a copy if kernels cannot use the memory as it is, or must
         not write to it before all was looked at."""
         flags = array.flags
-        if flags.c_contiguous and not (written and (self.checking or not flags.writeable)):
+        if flags.c_contiguous and not (written and (self.careful or not flags.writeable)):
             self.point(buffer, array)
             return True
         copy = np.array(array, order="C")
@@ -283,11 +287,11 @@ class Version:
 
     def point_gradients(self, given: list[Tensor]) -> None:
         """Memory for the gradients: that of the last call, unless somebody holds it."""
-        if self.tensors and not self.checking and self.untouched():
+        if self.tensors and not self.careful and self.untouched():
             return
         self.tensors = []
         for gradient in self.gradients:
-            gradient.prepare(self.captured.passed(gradient.owner, given), self.checking)
+            gradient.prepare(self.captured.passed(gradient.owner, given), self.careful)
 
     def untouched(self) -> bool:
         """Whether all gradients are where the last call left them, and nobody else holds one."""
@@ -319,7 +323,7 @@ class Version:
             self.tensors = [gradient.tensor for gradient in self.gradients]
         if moved:
             changes.tensors += 1
-        elif self.steady and self.pointed is not None and not self.checking:
+        elif self.steady and self.pointed is not None and not self.careful:
             self.seen = self.now
 
 

@@ -71,7 +71,7 @@ def test_explain_without_times_and_before_the_first_call():
     assert " us " not in text
     assert text.count("compiled because") == 2
     assert "x: float32[16, 6] -> float32[5, 6]" in text
-    assert re.search(r"memory: \S+B in one arena for \S+B that live at different times", text)
+    assert re.search(r"memory: an arena of \S+B \(\S+B if nothing shared its place\)", text)
 
 
 def test_explain_names_what_is_left_to_numpy():

@@ -460,6 +460,14 @@ def test_numbers_and_structures_of_arguments():
     assert kept(step) == 5
 
 
+def test_numbers_of_numpy_are_numbers():
+    step = cf.compile(lambda x, k: x * k)
+    for _ in range(3):
+        assert step(cf.ones(1), np.float32(0.5)).item() == 0.5
+        assert step(cf.ones(1), np.int64(2)).item() == 2.0
+    assert kept(step) == 2
+
+
 def test_an_object_is_only_like_itself_and_is_not_kept_for_another():
     class Factor:
         def __init__(self, k):

@@ -267,6 +267,26 @@ def test_a_wrong_label_changes_nothing():
     t.step(x, y)
 
 
+def test_an_error_of_numpy_in_the_middle_changes_nothing():
+    w = cf.ones(2, 2, requires_grad=True)
+
+    @cf.compile
+    def step(m):
+        w.grad = None
+        ((w * m).sum() + w.sum()).backward()
+        with cf.no_grad():
+            w.sub_(0.5 * w.grad)
+            w.add_(cf.linalg.inv(m @ w))
+
+    for _ in range(3):
+        step(cf.tensor([[2.0, 1.0], [0.5, 3.0]]))
+    before, grad = w.tolist(), w.grad.tolist()
+    with pytest.raises(cf.ContraflowError):
+        step(cf.zeros(2, 2))
+    assert w.tolist() == before
+    assert w.grad.tolist() == grad
+
+
 def test_an_ignored_label_is_not_wrong():
     t, eager = Training(True), Training(False)
     x, y = problem()
