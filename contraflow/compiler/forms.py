@@ -5,11 +5,10 @@ Each function takes the scheduler and an equation, and says whether it has a nat
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from contraflow.compiler.convolution import fits
+from contraflow.base.shapes import Shape
 from contraflow.compiler.loops import (
     Buffer,
     Contraction,
@@ -23,6 +22,7 @@ from contraflow.compiler.loops import (
 from contraflow.compiler.views import moved
 from contraflow.compiler.windows import at_least
 from contraflow.graph.ir import Equation, operands
+from contraflow.ops.creation import full
 
 if TYPE_CHECKING:
     from contraflow.compiler.schedule import Scheduler
@@ -33,26 +33,41 @@ REDUCTIONS = {"sum": "add", "amax": "max", "amin": "min", "prod": "mul", "any": 
 
 
 def reduce(s: Scheduler, e: Equation) -> bool:
+    """A reduction where its operand is computed, if that kernel can do it."""
     (x,), (out,) = operands(e), e.outputs
-    dims = e.attrs["dims"]
+    dims, kind = e.attrs["dims"], REDUCTIONS[e.op.name]
     number = s.home([x], x.shape) if x not in s.leaves else s.open(x.shape)
-    kernel = s.kernels[number]
-    rows_only = dims == tuple(range(len(x.shape) - 1))
-    if kernel.anchor is not None and not rows_only:
+    anchor = s.kernels[number].anchor
+    places = tuple(range(2, x.ndim))  # of an image
+    by_image = isinstance(anchor, Convolution) and dims == (0, *places)
+    fits = dims == (places if isinstance(anchor, Convolution) else tuple(range(x.ndim - 1)))
+    if anchor is not None and not by_image and not fits:
         s.place(x)
         number = s.open(x.shape)
     node = s.node(x, x.dtype, x.shape, number)
     if out.dtype.kind == "b" and x.dtype.kind != "b":
         node = Node("convert", (node,), out.dtype)
-    buffer = Buffer("arena", out.dtype, out.size)
-    kept = tuple(1 if d in dims else n for d, n in enumerate(x.shape))
-    strides = tuple(0 if d in dims else t for d, t in enumerate(contiguous(kept)))
-    into = Place(buffer, 0, x.shape, strides)
-    s.kernels[number].reductions.append(Reduction(REDUCTIONS[e.op.name], node, into, dims))
+    buffer = reduced(s, number, kind, node, x.shape, places if by_image else dims)
     s.kernels[number].ops.append(e.op.name)
-    s.born[buffer] = number
+    if by_image:  # each image by itself while it is there, then all of them
+        shape = x.shape[:2]
+        each = Node("load", (), out.dtype, Place.of(buffer, shape))
+        number = s.open(shape)
+        buffer = reduced(s, number, kind, each, shape, (0,))
+        s.kernels[number].ops.append(e.op.name)
     s.places[out] = Place.of(buffer, out.shape)
     return True
+
+
+def reduced(s: Scheduler, number: int, kind: str, node: Node, shape: Shape, dims: Shape) -> Buffer:
+    """A node of kernel ``number`` combined over ``dims``, in a buffer of its own."""
+    kept = tuple(1 if d in dims else n for d, n in enumerate(shape))
+    buffer = Buffer("arena", node.dtype, prod(kept))
+    strides = tuple(0 if d in dims else t for d, t in enumerate(contiguous(kept)))
+    into = Place(buffer, 0, shape, strides)
+    s.kernels[number].reductions.append(Reduction(kind, node, into, dims))
+    s.born[buffer] = number
+    return buffer
 
 
 def matmul(s: Scheduler, e: Equation) -> bool:
@@ -77,7 +92,11 @@ def convolve(s: Scheduler, e: Equation) -> bool:
     (first, second), (out,) = operands(e), e.outputs
     name, a = e.op.name, e.attrs
     kernel = a["kernel"] if name == "conv_weight" else tuple(second.shape[2:])
-    if not convolves(e, kernel):
+    if 0 in (*first.shape, *second.shape):  # sums of nothing
+        attrs = {"shape": out.shape, "value": 0, "dtype": out.aval.dtype}
+        s.leaves[out] = Equation(full, (), attrs, [out.aval])
+        return True
+    if out.dtype.kind != "f":
         return False
     places = [s.contiguous(v) for v in (first, second)]
     anchor = Convolution(
@@ -96,14 +115,6 @@ def convolve(s: Scheduler, e: Equation) -> bool:
     s.kernels[number].stores.append((s.places[out], whole))
     s.born[buffer] = number
     return True
-
-
-def convolves(e: Equation, kernel: tuple[int, ...]) -> bool:
-    """Whether the generator of convolutions covers this one."""
-    first, second = operands(e)
-    if e.outputs[0].dtype != np.float32 or 0 in (*first.shape, *second.shape):
-        return False
-    return fits(kernel, e.attrs["padding"])
 
 
 def draw(s: Scheduler, e: Equation) -> bool:
