@@ -103,8 +103,8 @@ class Emitter:
         """Count from ``begin`` to ``end``; gives the index, or (index, carried registers).
 
         With ``carried`` the body appends each next value to ``loop.next``; after the loop the
-        final values are in ``loop.final``. ``end - begin`` must be a positive multiple of
-        ``step``: the test stands at the bottom.
+        final values are in ``loop.final``. ``end`` must be above ``begin``: the test stands at
+        the bottom. The last step may reach beyond ``end``.
         """
         self.count += 1
         head, tail = f"loop{self.count}", f"done{self.count}"
@@ -149,6 +149,26 @@ class Emitter:
         yield
         self.line(f"br label %{after}")
         self.label(after)
+
+    # ---- whole numbers -------------------------------------------------------------------------
+
+    def times(self, index: str, factor: int) -> str:
+        return index if factor == 1 else self.value(f"mul nsw i64 {index}, {factor}", "i64")[0]
+
+    def plus(self, index: str, more: str | int) -> str:
+        return index if more in (0, "0") else self.value(f"add nsw i64 {index}, {more}", "i64")[0]
+
+    def minus(self, index: str, less: str) -> str:
+        return index if less == "0" else self.value(f"sub nsw i64 {index}, {less}", "i64")[0]
+
+    def least(self, a: str, b: str) -> str:
+        """The smaller of two counts."""
+        test = self.value(f"icmp ult i64 {a}, {b}", "i1")[0]
+        return self.value(f"select i1 {test}, i64 {a}, i64 {b}", "i64")[0]
+
+    def compares(self, test: str, a: str, b: str) -> str:
+        """An i1 for ``when``: ``compares("ult", a, b)``, in LLVM's spelling."""
+        return self.value(f"icmp {test} i64 {a}, {b}", "i1")[0]
 
     # ---- memory --------------------------------------------------------------------------------
 

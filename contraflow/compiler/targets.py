@@ -30,8 +30,9 @@ class Tile:
 class Registers:
     """The vector registers of a CPU: how many, of how many bytes, and the tile that fills them.
 
-    A tile leaves room for a row of the right operand, one broadcast number, and a product on its
-    way where multiplying and adding are two instructions.
+    A tile leaves room for a row of the right operand, numbers of the left one in every lane, and
+    products on their way where multiplying and adding are two instructions: all of it stays in
+    registers, which a test reads in the code.
     """
 
     count: int
@@ -40,10 +41,11 @@ class Registers:
     vectors: int
 
 
-PLAIN = Registers(16, 16, 6, 2)
+PLAIN = Registers(16, 16, 4, 2)
 REGISTERS = {  # by what the CPU must know, the best first
-    "avx512f": Registers(32, 64, 14, 2),  # the broadcast rides on the multiplication
-    "avx": Registers(16, 32, 6, 2),
+    "avx512f": Registers(32, 64, 12, 2),
+    "fma": Registers(16, 32, 6, 2),
+    "avx": Registers(16, 32, 4, 2),
     "neon": Registers(32, 16, 8, 3),
 }
 
@@ -102,15 +104,16 @@ def registers(features: set[str]) -> Registers:
 
 PROBE = """
 define <16 x float> @probe(<16 x float> %a, <16 x float> %b) {
-  %c = fadd <16 x float> %a, %b
-  ret <16 x float> %c
+  %c = fmul contract <16 x float> %a, %b
+  %d = fadd contract <16 x float> %c, %a
+  ret <16 x float> %d
 }
 """
-NAMES = {"zmm": "avx512f", "ymm": "avx", ".4s": "neon"}
+NAMES = {"zmm": "avx512f", "vfmadd": "fma", "ymm": "avx", ".4s": "neon"}
 
 
 def written(triple: str, cpu: str) -> set[str]:
-    """The features of a CPU that is not this one, by the registers that LLVM uses for it."""
+    """The features of a CPU that is not this one, by what LLVM writes for it."""
     made = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=2)
     text = made.emit_assembly(llvm.parse_assembly(PROBE))
     return {feature for name, feature in NAMES.items() if name in text}
