@@ -1,12 +1,10 @@
-"""Where and with what a run was made, and what this machine can do at best: the floors' rates."""
+"""Where and with what a run was made."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,17 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.rates import rates
+
 PACKAGES = ("contraflow", "numpy", "torch", "jax", "jaxlib", "tinygrad")
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def _best(work: float, run: Callable[[], object], repeats: int = 12) -> float:
-    best = 0.0
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        best = max(best, work / (time.perf_counter() - start))
-    return best
 
 
 def cpu_name() -> str:
@@ -37,20 +28,17 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def peaks() -> tuple[float, float]:
-    """FLOP/s of a 768^3 float32 product, bytes/s of a streaming add over 1.5 MB; the best of 12."""
-    a = np.ones((768, 768), np.float32)
-    x = np.ones(1 << 17, np.float32)
-    y = np.ones_like(x)
-    flops = _best(2 * 768**3, lambda: a @ a)
-    rate = _best(3 * x.nbytes * 50, lambda: [np.add(x, y, out=x) for _ in range(50)])
-    return flops, rate
+def usable() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
-def pin(threads: int) -> None:
-    """Keep this process, and with it every peer's threads, on as many cores as it may use."""
+def pin(cores: list[int]) -> None:
+    """Keep this process, and with it all threads that it will start, on these cores."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        os.sched_setaffinity(0, cores)
 
 
 def commit() -> str:
@@ -77,16 +65,27 @@ def blas() -> str:
     return f"{found.get('name')} {found.get('version')}"
 
 
-def describe(threads: int, cores: int) -> dict[str, Any]:
+def busy() -> float | None:
+    """Seconds that the machine's cores have worked for anybody but us; None where it is unknown."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return None
+    user, nice, system, _idle, _wait, irq, soft, steal = map(
+        int, path.read_text().split("\n", 1)[0].split()[1:9]
+    )
+    all_of_it = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+    return all_of_it - sum(os.times()[:4])
+
+
+def describe(threads: tuple[int, ...], cores: list[int]) -> dict[str, Any]:
     """All that a reader needs to judge the numbers."""
-    flops, rate = peaks()
     versions = {p: v for p in PACKAGES if (v := version(p)) is not None}
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
-        "machine": {"processor": cpu_name(), "cores": cores, "system": platform.platform()},
-        "threads": threads,
-        "flops": flops,
-        "bytes": rate,
+        "machine": {"processor": cpu_name(), "cores": os.cpu_count(), "usable": len(cores),
+                    "system": platform.platform()},
+        "threads": list(threads),
+        "rates": rates(),
         "versions": {"python": platform.python_version(), **versions, "BLAS of NumPy": blas()},
-    }
+    }  # fmt: skip

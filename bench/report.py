@@ -8,80 +8,92 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import ROOT
+from bench.tables import digits, listed, spread, table, time
+from bench.wanted import best, best_of, others, wanted
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
-Timing = list[float]  # quartile, median, quartile
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; all columns but the first are numbers."""
-    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
-
-    def line(cells: list[str]) -> str:
-        padded = (c.ljust(n) if not i else c.rjust(n)
-                  for i, (c, n) in enumerate(zip(cells, widths, strict=True)))  # fmt: skip
-        return "| " + " | ".join(padded) + " |"
-
-    rule = "|" + "|".join("-" * (n + 1) + ("-" if not i else ":") for i, n in enumerate(widths))
-    return "\n".join([line(head), rule + "|", *map(line, rows)])
-
-
-def time(seconds: float) -> str:
-    """A time with three digits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size * 0.9995:
-            return f"{digits(seconds / size)} {unit}"
-    return f"{digits(seconds / 1e-9)} ns"
-
-
-def digits(x: float) -> str:
-    """Three significant digits, never as a power of ten."""
-    return f"{x:,.0f}" if x >= 99.95 else f"{x:.1f}" if x >= 9.995 else f"{x:.2f}"
-
-
-def spread(t: Timing) -> str:
-    """The median, and how far the quartiles lie from it."""
-    low, median, high = t
-    return f"{time(median)} ±{(high - low) / 2 / median:.0%}"
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+WORDS = {1: "one thread", 2: "two threads"}
 
 
 def environment(results: dict[str, Any]) -> str:
-    """Machine, versions, commit and date in a sentence."""
-    machine, versions = results["machine"], results["versions"]
-    listed = ", ".join(f"{name} {v}" for name, v in versions.items())
-    return (
-        f"{machine['processor']}, {results['threads']} of {machine['cores']} cores; "
-        f"{results['flops'] / 1e9:.0f} GFLOP/s in a large product and "
-        f"{results['bytes'] / 1e9:.0f} GB/s in cache, measured in the same run. {listed}. "
+    """Machine, versions, commit and date in a few sentences."""
+    machine, rates = results["machine"], results["rates"]
+    versions = ", ".join(f"{name} {v}" for name, v in results["versions"].items())
+    text = (
+        f"{machine['processor']}, {machine['usable']} of {machine['cores']} cores. "
+        f"One core, measured in the same run: {rates['flops'] / 1e9:.0f} GFLOP/s in registers and "
+        f"{rates['product'] / 1e9:.0f} in NumPy's large product, {rates['cache'] / 1e9:.0f} GB/s "
+        f"in the cache and {rates['memory'] / 1e9:.0f} in memory. {versions}. "
         f"{results['date']}, commit {results['commit']}."
     )
+    if "others" in results:
+        text += f" Other programs took {results['others']:.1%} of the machine meanwhile."
+    if results["partial"]:
+        text = f"**Part of a run that was stopped.** {text}"
+    return text
 
 
-def peers_in(results: dict[str, Any]) -> list[str]:
-    """The columns: contraflow first, then every peer that ran."""
-    return list(dict.fromkeys(name for row in results["steps"] for name in row["peers"]))
+def raised(threads: str) -> str:
+    """The mark of a figure: how many threads it was measured with, if more than one."""
+    return "" if threads == "1" else f" {threads.translate(RAISED)}"
 
 
-def steps(results: dict[str, Any], short: bool = False) -> str:
-    """One row a workload: the floor, our time, and each peer's time with its ratio to ours."""
-    _, *others = peers_in(results)
-    rows = []
-    for row in results["steps"]:
-        ours = row["peers"]["contraflow"]
-        cells = [f"{row['name']} {row['title']}"]
-        if not short:
-            cells.append(f"{row['parameters']:,}")
-        cells += [time(row["floor"]), time(ours[1]) if short else spread(ours)]
-        if not short:
-            cells.append(f"{digits(ours[1] / row['floor'])}")
-        for name in others:
-            t = row["peers"].get(name)
-            ratio = "" if t is None else f"{digits(t[1] / ours[1])}×"
-            cells.append("–" if t is None else ratio if short else f"{spread(t)} ({ratio})")
-        rows.append(cells)
-    head = ["training step", *([] if short else ["parameters"]), "floor", "contraflow",
-            *([] if short else ["÷ floor"]), *others]  # fmt: skip
-    return table(head, rows)
+def columns(rows: list[dict[str, Any]]) -> list[str]:
+    """Whoever ran, in the order of the list of contestants, contraflow first."""
+    return list(dict.fromkeys(name for row in rows for name in row["peers"]))
+
+
+def ran(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows in which contraflow was measured."""
+    return [row for row in rows if "contraflow" in row["peers"]]
+
+
+def label(row: dict[str, Any]) -> str:
+    return f"{row['name']} {row['title']}"
+
+
+def compared(rows: list[dict[str, Any]]) -> str:
+    """The floor, our time, and how many times longer everybody else takes; the best peer bold."""
+    names = columns(rows)[1:]
+    lines = []
+    for row in rows:
+        ours, threads = best(row["peers"]["contraflow"])
+        floor = row["floor"][threads]
+        cells = [label(row), time(floor), time(ours) + raised(threads), digits(ours / floor)]
+        winner = best_of(row, others(row))
+        for name in names:
+            cell = "–"
+            if name in row["peers"]:
+                seconds, count = best(row["peers"][name])
+                cell = f"{digits(seconds / ours)}×"
+                cell = f"**{cell}**" if winner and winner[2] == name else cell
+                cell += raised(count)
+            cells.append(cell)
+        lines.append(cells)
+    return table(["", "floor", "contraflow", "÷ floor", *names], lines)
+
+
+def timings(rows: list[dict[str, Any]], threads: str) -> str:
+    """The times of everybody with one number of threads."""
+    names = columns(rows)
+    lines = [
+        [row["name"], *(spread(row["peers"][n][threads])
+                        if threads in row["peers"].get(n, {}) else "–" for n in names)]
+        for row in rows
+    ]  # fmt: skip
+    return table(["", *names], lines)
+
+
+def side_by_side(results: dict[str, Any], part: str) -> list[str]:
+    """The comparison, and the times for each number of threads."""
+    rows = ran(results[part])
+    if not rows:
+        return []
+    parts = [compared(rows)]
+    for n in results["threads"]:
+        parts += [f"Times with {WORDS.get(n, f'{n} threads')}:", timings(rows, str(n))]
+    return parts
 
 
 def ops(results: dict[str, Any]) -> str:
@@ -108,6 +120,27 @@ def ops(results: dict[str, Any]) -> str:
     )
 
 
+def calls(results: dict[str, Any]) -> str:
+    """The call of a compiled step, the native code in it, and the difference."""
+    rows = [
+        [name, spread(t["call"]), spread(t["native"]), time(t["call"][1] - t["native"][1])]
+        for name, t in results["calls"].items()
+    ]
+    return table(["one thread", "a call from Python", "the native code alone", "around it"], rows)
+
+
+def cold(results: dict[str, Any]) -> str:
+    """The first step of a fresh process."""
+    states = ("cold", "warm")
+    head = ["W4, one thread", *(f"{s}: {part}" for s in states for part in ("build", "first step"))]
+    rows = [
+        [name, *(spread(t[f"{s} {part}"]) if f"{s} {part}" in t else "–"
+                 for s in states for part in ("build", "first"))]
+        for name, t in results["cold"].items()
+    ]  # fmt: skip
+    return table(head, rows)
+
+
 def imports(results: dict[str, Any]) -> str:
     """Import times, and what is above NumPy's."""
     numpy = results["import"]["numpy"][1]
@@ -125,38 +158,74 @@ def loader(results: dict[str, Any]) -> str:
                     for size, t in epochs)])  # fmt: skip
 
 
-def absent(results: dict[str, Any]) -> str:
+def absent(results: dict[str, Any]) -> list[str]:
     """What is missing from the tables, named."""
     missing = {**results.get("absent", {}), **results.get("later", {})}
-    return "\n".join(f"- {name}: {why}." for name, why in missing.items())
+    for part in ("steps", "epochs"):
+        for row in results.get(part, ()):
+            for name, why in row.get("failed", {}).items():
+                missing[f"{name} in {row['name']} ({part})"] = why
+    lines = [f"- {name}: {why}." for name, why in missing.items()]
+    return ["Not in the tables:", "\n".join(lines)] if lines else []
+
+
+TABLES = {  # part -> heading, its tables
+    "steps": ("Training steps", lambda r: side_by_side(r, "steps")),
+    "epochs": ("Epochs, a step of them", lambda r: side_by_side(r, "epochs")),
+    "calls": ("The call around the native code", lambda r: [calls(r)]),
+    "cold": ("The first step in a fresh process", lambda r: [cold(r)]),
+    "ops": ("Small ops", lambda r: [ops(r)]),
+    "import": ("Import", lambda r: [imports(r)]),
+    "loader": ("A shuffled epoch of 1,000,000 × 10 numbers", lambda r: [loader(r)]),
+}
 
 
 def page(results: dict[str, Any]) -> str:
     """All tables, for the documentation."""
     parts = [environment(results)]
-    if "steps" in results:
-        parts += ["### Training steps", steps(results), "Not in the table:", absent(results)]
-    if "ops" in results:
-        parts += ["### Small ops", ops(results)]
-    if "import" in results:
-        parts += ["### Import", imports(results)]
-    if "loader" in results:
-        parts += ["### A shuffled epoch of 1,000,000 × 10 numbers", loader(results)]
+    if text := wanted(results):
+        parts += ["### Wanted and measured", text]
+    for part, (heading, tables) in TABLES.items():
+        if part in results and (shown := tables(results)):
+            parts += [f"### {heading}", *shown]
+            if part == "epochs" or (part == "steps" and "epochs" not in results):
+                parts += absent(results)
     return "\n\n".join(parts)
 
 
 def short(results: dict[str, Any]) -> str:
-    """The table of the README."""
+    """The table of the README: the best peer and ours."""
+    lines = []
+    for part in ("steps", "epochs"):
+        for row in ran(results.get(part, [])):
+            ours, threads = best(row["peers"]["contraflow"])
+            floor, peer = row["floor"][threads], best_of(row, others(row))
+            name = label(row) if part == "steps" else f"{row['name']} within a whole epoch"
+            cells = [name, time(floor), time(ours) + raised(threads), digits(ours / floor)]
+            if peer:
+                cells += [f"{time(peer[0])}{raised(peer[1])} {peer[2]}",
+                          f"{digits(peer[0] / ours)}×"]  # fmt: skip
+            lines.append(cells + ["–"] * (6 - len(cells)))
+    head = ["one training step", "floor", "contraflow", "÷ floor", "best peer", "÷ contraflow"]
+    ran_with = [WORDS.get(n, f"{n} threads") for n in results["threads"]]
     return "\n\n".join([
-        steps(results, short=True),
-        "Time of one training step; the peers' columns say how many times longer (below 1: less "
-        "long) they take. The floor is what this machine's arithmetic and memory need at least. "
-        + environment(results),
+        table(head, lines),
+        "The floor is what this machine's arithmetic and memory need at least; the last column "
+        f"says how many times longer the best peer takes. Everybody ran with {listed(ran_with)}; the "
+        f"better figure is shown, {raised('2').strip()} marks two. "
+        f"Peers: {', '.join(_peers(results))}. " + environment(results),
     ])  # fmt: skip
+
+
+def _peers(results: dict[str, Any]) -> list[str]:
+    rows = [row for part in ("steps", "epochs") for row in ran(results.get(part, []))]
+    return list(dict.fromkeys(name for row in rows for name in others(row)))
 
 
 def write(results: dict[str, Any]) -> list[Path]:
     """Put the tables between the marks in README.md and docs/benchmarks.md."""
+    if results["partial"]:
+        raise SystemExit("a part of a run is not written into the pages")
     done = []
     for name, text in (("README.md", short), ("docs/benchmarks.md", page)):
         path = ROOT / name

@@ -1,29 +1,29 @@
-"""Small ops and whole training steps, side by side."""
+"""Small ops, and whole training steps and epochs, side by side."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 import contraflow
 from bench import eager_ops
-from bench.peers import ON_REQUEST, PEERS, installed
-from bench.timing import interleaved
-from bench.workloads import LATER, WORKLOADS, floor
+from bench.floors import cost, floor
+from bench.peers import PEERS, installed, ours
+from bench.timing import Timing, interleaved
+from bench.turns import Turns
+from bench.workloads import LATER, WORKLOADS
+
+CALLED = ("W1", "W2")  # where the call weighs as much as what it calls
 
 
-def _limit_torch(threads: int) -> Any:
-    torch = import_module("torch")
-    torch.set_num_threads(threads)
-    return torch
-
-
-def ops(threads: int, rounds: int) -> dict[str, Any]:
+def ops(rounds: int) -> dict[str, Any]:
     """Forward, and forward with backward, of each small op: ours and PyTorch's eager one."""
     libraries = {"contraflow": contraflow}
     if "PyTorch" in installed(["PyTorch"])[0]:
-        libraries["PyTorch"] = _limit_torch(threads)
+        libraries["PyTorch"] = import_module("torch")
+        libraries["PyTorch"].set_num_threads(1)
+    contraflow.set_default_mode("eager")
     found: dict[str, Any] = {}
     for name, case in eager_ops.CASES.items():
         steps = {
@@ -35,25 +35,48 @@ def ops(threads: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-def steps(
-    threads: int, rounds: int, chosen: list[str], extra: list[str], without: list[str],
-    machine: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """Every workload with every peer that is installed, beside the floor of this machine."""
-    asked = [n for n in PEERS if (n not in ON_REQUEST or n in extra) and n not in without]
-    there, absent = installed(asked)
-    absent |= dict.fromkeys(without, "left out on request")
-    if any(PEERS[n][0] == "torch" for n in there):
-        _limit_torch(threads)
-    rows = []
+def calls(rounds: int) -> dict[str, dict[str, Timing]]:
+    """A compiled step as Python calls it, and the native code that it calls."""
+    contraflow.set_num_threads(1)
+    found = {}
     for w in WORKLOADS:
-        if chosen and w.name not in chosen:
+        if w.name in CALLED:
+            train, batch = ours.compiled(w), ours.batch(w)
+            train(*batch)
+            found[w.name] = interleaved(
+                {"call": lambda train=train, batch=batch: train(*batch),
+                 "native": ours.native_code(train)}, rounds, 0.05
+            )  # fmt: skip
+    return found
+
+
+def rows(
+    what: str, turns: Turns, rounds: int, chosen: list[str], names: list[str],
+    results: dict[str, Any], keep: Callable[[], None],
+) -> None:  # fmt: skip
+    """Every workload with every contestant that is installed, beside this machine's floors.
+
+    Args:
+        what: "step" or "epoch".
+        turns: the processes.
+        rounds: samples of each figure.
+        chosen: the workloads; none means all.
+        names: the contestants.
+        results: takes the rows as ``steps`` or ``epochs``, and what is ``absent``.
+        keep: called after each row.
+    """
+    there, absent = installed([n for n in names if getattr(PEERS[n], what)])
+    results.setdefault("absent", {}).update(absent)
+    results["later"] = LATER
+    rates, found = results["rates"], results.setdefault(f"{what}s", [])
+    for w in WORKLOADS:
+        if (chosen and w.name not in chosen) or (what == "epoch" and not w.batches):
             continue
-        contestants = {name: step for name in there if (step := PEERS[name][1](w)) is not None}
-        least, parameters = floor(w, machine["flops"], machine["bytes"])
-        rows.append({
-            "name": w.name, "title": w.title, "parameters": parameters, "floor": least,
-            "peers": interleaved(contestants, rounds),
-        })  # fmt: skip
-        print(f"... {w.name} done", file=sys.stderr)
-    return {"steps": rows, "absent": absent, "later": LATER}
+        least = {str(n): floor(w, rates, n, what == "epoch") for n in turns.threads}
+        row = {
+            "name": w.name, "title": w.title, "parameters": cost(w.layers, w.shape)[0].parameters,
+            "batches": w.batches if what == "epoch" else 1, "floor": least,
+        }  # fmt: skip
+        found.append(row)
+        turns.row(w.name, what, {n: PEERS[n].environment for n in there}, rounds, row)
+        keep()

@@ -24,8 +24,8 @@ def timing(samples: list[float]) -> Timing:
     return Timing(*statistics.quantiles(samples, n=4, method="inclusive"))
 
 
-def _calls_for(step: Callable[[], object], seconds: float) -> int:
-    """How many calls fill about ``seconds``."""
+def calls_for(step: Callable[[], object], seconds: float) -> int:
+    """How many calls of a warm step fill about ``seconds``."""
     calls = 1
     while True:
         start = time.perf_counter()
@@ -44,7 +44,7 @@ def interleaved(
     for step in steps.values():  # first calls compile, allocate and touch memory
         step()
         step()
-    calls = {name: _calls_for(step, seconds) for name, step in steps.items()}
+    calls = {name: calls_for(step, seconds) for name, step in steps.items()}
     samples: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         gc.collect()

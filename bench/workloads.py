@@ -23,14 +23,15 @@ class Workload:
     loss: str = "cross_entropy"
     optimizer: str = "adam"
     classes: int = 10
+    batches: int = 0  # of its epoch; 0 if it has none
 
-    def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """One batch of inputs and targets."""
-        rng = np.random.default_rng(0)
-        x = rng.normal(size=(self.batch, *self.shape)).astype(np.float32)
+    def data(self, batches: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets for as many batches."""
+        rng, rows = np.random.default_rng(0), self.batch * batches
+        x = rng.normal(size=(rows, *self.shape)).astype(np.float32)
         if self.loss == "mse":
-            return x, rng.uniform(size=(self.batch, 1)).astype(np.float32)
-        return x, rng.integers(0, self.classes, self.batch)
+            return x, rng.uniform(size=(rows, 1)).astype(np.float32)
+        return x, rng.integers(0, self.classes, rows)
 
     def weights(self) -> Weights:
         """The weights that every peer starts from, in PyTorch's layout."""
@@ -111,12 +112,14 @@ LENET = (
 
 WORKLOADS = (
     Workload("W1", "2-2-1 sigmoid, batch 1, SGD",
-             (*mlp(2, 2, 1, act="sigmoid"), ("sigmoid",)), (2,), 1, "mse", "sgd"),
+             (*mlp(2, 2, 1, act="sigmoid"), ("sigmoid",)), (2,), 1, "mse", "sgd",
+             batches=2048),
     Workload("W2", "8-64-64-2 tanh, batch 32, Adam",
-             mlp(8, 64, 64, 2, act="tanh"), (8,), 32, classes=2),
-    Workload("W3", "20 x (64-64) ReLU, batch 64, Adam", mlp(*[64] * 21, act="relu"), (64,), 64),
+             mlp(8, 64, 64, 2, act="tanh"), (8,), 32, classes=2, batches=512),
+    Workload("W3", "20 x (64-64) ReLU, batch 64, Adam",
+             mlp(*[64] * 21, act="relu"), (64,), 64, batches=128),
     Workload("W4", "784-256-128-10 + dropout, batch 64, Adam",
-             mlp(784, 256, 128, 10, act="relu", drop=0.2), (784,), 64),
+             mlp(784, 256, 128, 10, act="relu", drop=0.2), (784,), 64, batches=256),
     Workload("W5", "784-1024-1024-10, batch 256, Adam",
              mlp(784, 1024, 1024, 10, act="relu"), (784,), 256),
     Workload("W6", "conv16-pool-conv32-pool-fc, 28x28, batch 64, Adam", CNN, (1, 28, 28), 64),
@@ -130,59 +133,3 @@ LATER = {
     "W9": "LSTM 64-128, 32 steps, batch 32, Adam: recurrent layers are not there yet",
     "W10": "character GPT, 4 layers, AdamW: attention is not there yet",
 }
-
-
-# ---- floors ----------------------------------------------------------------------------------
-
-
-def _cost(
-    layers: tuple[Layer, ...], shape: tuple[int, ...]
-) -> tuple[float, int, int, tuple[int, ...]]:
-    """FLOPs of one forward pass a row, parameters, activation elements a row, output shape."""
-    flops, parameters, activations = 0.0, 0, 0
-    for layer in layers:
-        kind, *args = layer
-        if kind == "linear":
-            a, b = args
-            flops, parameters, shape = flops + 2 * a * b, parameters + a * b + b, (b,)
-        elif kind == "conv":
-            a, b, k, stride, padding, bias = args
-            size = tuple((n + 2 * padding - k) // stride + 1 for n in shape[1:])
-            shape = (b, *size)
-            parameters += a * b * k * k + (b if bias else 0)
-            flops += 2.0 * a * b * k * k * size[0] * size[1]
-        elif kind == "batch_norm":
-            parameters += 2 * args[0]
-        elif kind in ("max_pool", "avg_pool"):
-            shape = (shape[0], *(n // args[0] for n in shape[1:]))
-        elif kind == "global_avg_pool":
-            shape = (shape[0], 1, 1)
-        elif kind == "flatten":
-            shape = (int(np.prod(shape)),)
-        elif kind == "residual":
-            body, short = args
-            f1, p1, a1, out = _cost(body, shape)
-            f2, p2, a2, _ = _cost(short, shape)
-            flops, parameters, activations = (
-                flops + f1 + f2,
-                parameters + p1 + p2,
-                activations + a1 + a2,
-            )
-            shape = out
-        activations += int(np.prod(shape))
-    return flops, parameters, activations, shape
-
-
-def floor(w: Workload, flop_rate: float, byte_rate: float) -> tuple[float, int]:
-    """Seconds that one core needs at best, and the number of parameters.
-
-    Forward, weight gradient and input gradient cost the same FLOPs; the input gradient of the
-    first layer is not computed. The optimiser reads and writes its state (Adam 24 bytes a
-    parameter, momentum 16, SGD 8), activations are written once and read once in each direction.
-    """
-    flops, parameters, activations, _ = _cost(w.layers, w.shape)
-    first = _cost(w.layers[:1], w.shape)[0]
-    state = {"adam": 24, "momentum": 16, "sgd": 8}[w.optimizer]
-    work = (3 * flops - first) * w.batch / flop_rate
-    traffic = (state * parameters + 8 * activations * w.batch) / byte_rate
-    return work + traffic, parameters

@@ -9,6 +9,8 @@ import numpy as np
 
 from bench.workloads import Workload
 
+Run = Callable[[], Any]
+
 ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "relu": (lambda z: np.maximum(z, 0), lambda a: (a > 0).astype(a.dtype)),
     "tanh": (np.tanh, lambda a: 1 - a * a),
@@ -21,10 +23,32 @@ def dense(w: Workload) -> bool:
     return all(kind in (*ACTIVATIONS, "linear", "dropout") for kind, *_ in w.layers)
 
 
-def train_step(w: Workload) -> Callable[[], Any]:
-    """One step of a dense network (SGD or Adam), with every gradient by hand."""
+def step(w: Workload) -> Run | None:
+    """One step on one batch."""
+    if not dense(w):
+        return None
+    train, (x, y) = training(w), w.data()
+    return lambda: train(x, y)
+
+
+def epoch(w: Workload, shuffle: bool = True) -> Run | None:
+    """The loop over a permutation."""
+    if not dense(w):
+        return None
+    train, (x, y) = training(w), w.data(w.batches)
     rng = np.random.default_rng(0)
-    x, y = w.data()
+
+    def run() -> Any:
+        order = rng.permutation(len(x)) if shuffle else np.arange(len(x))
+        batches = order.reshape(-1, w.batch)
+        return np.mean([train(x.take(rows, 0), y.take(rows, 0)) for rows in batches])
+
+    return run
+
+
+def training(w: Workload) -> Callable[[Any, Any], Any]:
+    """The step of a dense network (SGD or Adam) on a batch, with every gradient by hand."""
+    rng = np.random.default_rng(0)
     weights = {  # as [in, out]
         i: [np.ascontiguousarray(layer[0].T), layer[1].copy()]
         for i, layer in enumerate(w.weights())
@@ -34,7 +58,7 @@ def train_step(w: Workload) -> Callable[[], Any]:
     rows = np.arange(w.batch)
     count = 0
 
-    def loss_gradient(out: Any) -> tuple[Any, Any]:
+    def loss_gradient(out: Any, y: Any) -> tuple[Any, Any]:
         if w.loss == "mse":
             return np.mean((out - y) ** 2), 2 * (out - y) / out.size
         shifted = np.exp(out - out.max(1, keepdims=True))
@@ -54,7 +78,7 @@ def train_step(w: Workload) -> Callable[[], Any]:
         γ = np.float32(1e-3 / (1 - 0.9**count))
         p -= γ * m / (np.sqrt(v) / np.float32((1 - 0.999**count) ** 0.5) + np.float32(1e-8))
 
-    def step() -> Any:
+    def step(x: Any, y: Any) -> Any:
         nonlocal count
         count += 1
         kept: list[Any] = []
@@ -70,7 +94,7 @@ def train_step(w: Workload) -> Callable[[], Any]:
             else:
                 a = ACTIVATIONS[kind][0](a)
                 kept[-1] = a
-        loss, g = loss_gradient(a)
+        loss, g = loss_gradient(a, y)
         for i in reversed(range(len(w.layers))):
             kind = w.layers[i][0]
             if kind == "linear":

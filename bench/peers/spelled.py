@@ -7,6 +7,8 @@ from typing import Any
 
 from bench.workloads import Layer, Workload, flat
 
+Step = Callable[[Any, Any], Any]
+
 
 def build(nn: Any, layers: tuple[Layer, ...]) -> Any:
     """The layers as a Sequential of the given ``nn``."""
@@ -36,46 +38,45 @@ def build(nn: Any, layers: tuple[Layer, ...]) -> Any:
     return nn.Sequential(*(makers[kind](*args) for kind, *args in layers))
 
 
-def train_step(
-    lib: Any, w: Workload, fused: bool = False, compiled: bool = False
-) -> Callable[[], Any]:
-    """zero_grad, forward, loss, backward, step: what a user writes.
-
-    Args:
-        lib: the package.
-        fused: PyTorch's fused optimisers, and images with the channels last.
-        compiled: forward with loss, and the optimiser's step, through ``torch.compile``.
-    """
-    x, y = w.data()
+def network(lib: Any, w: Workload) -> Any:
+    """The network with the weights that everybody starts from."""
     lib.manual_seed(0)
     model = build(lib.nn, w.layers)
     with lib.no_grad():
         for p, array in zip(model.parameters(), flat(w.weights()), strict=True):
             p.copy_(lib.tensor(array))
-    inputs, targets = lib.tensor(x), lib.tensor(y)
-    if fused and len(w.shape) == 3:
-        model = model.to(memory_format=lib.channels_last)
-        inputs = inputs.to(memory_format=lib.channels_last)
-    extra = {"fused": True} if fused else {}
+    return model
+
+
+def training(
+    lib: Any, w: Workload, model: Any, forward: Callable[[Any], Any] | None = None, **options: Any
+) -> Step:
+    """zero_grad, forward, loss, backward, step on a batch: what a user writes.
+
+    Args:
+        lib: the package.
+        w: the workload.
+        model: its network.
+        forward: what is made of the function that gives the loss, such as ``torch.compile``.
+        options: for the optimiser.
+    """
     optimizer = {
-        "adam": lambda: lib.optim.Adam(model.parameters(), lr=1e-3, **extra),
-        "sgd": lambda: lib.optim.SGD(model.parameters(), lr=0.1, **extra),
-        "momentum": lambda: lib.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, **extra),
+        "adam": lambda: lib.optim.Adam(model.parameters(), lr=1e-3, **options),
+        "sgd": lambda: lib.optim.SGD(model.parameters(), lr=0.1, **options),
+        "momentum": lambda: lib.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, **options),
     }[w.optimizer]()
     criterion = lib.nn.MSELoss() if w.loss == "mse" else lib.nn.CrossEntropyLoss()
 
-    def loss_of(inputs: Any, targets: Any) -> Any:
-        return criterion(model(inputs), targets)
+    def loss_of(x: Any, y: Any) -> Any:
+        return criterion(model(x), y)
 
-    update = optimizer.step
-    if compiled:
-        loss_of, update = lib.compile(loss_of), lib.compile(update)
+    loss_of = forward(loss_of) if forward else loss_of
 
-    def step() -> Any:
+    def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        loss = loss_of(inputs, targets)
+        loss = loss_of(x, y)
         loss.backward()
-        update()
-        return loss
+        optimizer.step()
+        return loss.detach()
 
     return step

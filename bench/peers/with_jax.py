@@ -1,4 +1,4 @@
-"""JAX: the whole step under jit, buffers donated."""
+"""JAX: the whole step under jit, or the whole epoch as a scan; buffers donated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bench.workloads import Layer, Weights, Workload, _cost
+from bench.floors import layer_cost
+from bench.workloads import Layer, Weights, Workload
+
+Run = Callable[[], Any]
 
 
 def load(weights: Weights) -> Any:
@@ -34,7 +37,7 @@ def rearranged(w: Workload) -> Weights:
             matrix = weights[i + 1][0]
             by_channel = matrix.reshape(len(matrix), c, height, width)
             weights[i + 1][0] = by_channel.transpose(0, 2, 3, 1).reshape(matrix.shape)
-        shape = _cost(w.layers[i : i + 1], shape)[3]
+        shape = layer_cost(w.layers[i], shape)[1]
     return weights
 
 
@@ -102,11 +105,8 @@ def updated(w: Workload, params: Any, m: Any, v: Any, t: Any, g: Any) -> tuple[A
     )
 
 
-def train_step(w: Workload) -> Callable[[], Any]:
-    """A jitted step; the results are waited for."""
-    x, y = w.data()
-    images = np.moveaxis(x, 1, -1) if x.ndim == 4 else x
-    inputs, targets = jnp.asarray(images), jnp.asarray(y)
+def training(w: Workload) -> tuple[Callable[..., Any], list[Any]]:
+    """(step, state): ``step(*state, x, y)`` gives the new state and the loss."""
     params = load(rearranged(w))
 
     def zeros() -> Any:
@@ -127,14 +127,52 @@ def train_step(w: Workload) -> Callable[[], Any]:
         running = jax.tree.map(lambda r, s: 0.9 * r + 0.1 * s, running, seen)
         return [params, m, v, running, t, key], loss
 
-    shapes = jax.eval_shape(loss_of, params, inputs, targets, jax.random.key(0))[1]
+    x, y = arrays(w, 1)
+    shapes = jax.eval_shape(loss_of, params, x, y, jax.random.key(0))[1]
     running = jax.tree.map(lambda s: jnp.zeros(s.shape), shapes)
-    compiled = jax.jit(step, donate_argnums=(0, 1, 2, 3, 4, 5))
-    state = [params, zeros(), zeros(), running, jnp.zeros(()), jax.random.key(0)]
+    return step, [params, zeros(), zeros(), running, jnp.zeros(()), jax.random.key(0)]
+
+
+def arrays(w: Workload, batches: int) -> tuple[Any, Any]:
+    """Inputs and targets on the device; images have the channels last."""
+    x, y = w.data(batches)
+    return jnp.asarray(np.moveaxis(x, 1, -1) if x.ndim == 4 else x), jnp.asarray(y)
+
+
+def step(w: Workload) -> Run:
+    """One jitted step on one batch, all state donated."""
+    train, state = training(w)
+    x, y = arrays(w, 1)
+    compiled = jax.jit(train, donate_argnums=range(len(state)))
 
     def run() -> Any:
         nonlocal state
-        state, loss = jax.block_until_ready(compiled(*state, inputs, targets))
+        state, loss = compiled(*state, x, y)
+        return loss
+
+    return run
+
+
+def epoch(w: Workload, shuffle: bool = True) -> Run:
+    """One jitted scan over the batches of a permutation, all state donated."""
+    train, state = training(w)
+    x, y = arrays(w, w.batches)
+    rng = np.random.default_rng(0)
+
+    def whole(x: Any, y: Any, order: Any, *state: Any) -> Any:
+        def one(state: Any, rows: Any) -> Any:
+            picked = (a.at[rows].get(mode="promise_in_bounds") for a in (x, y))
+            return train(*state, *picked)
+
+        state, losses = lax.scan(one, list(state), order)
+        return state, losses.mean()
+
+    compiled = jax.jit(whole, donate_argnums=range(3, 3 + len(state)))
+
+    def run() -> Any:
+        nonlocal state
+        order = rng.permutation(len(x)) if shuffle else np.arange(len(x))
+        state, loss = compiled(x, y, order.reshape(-1, w.batch).astype(np.int32), *state)
         return loss
 
     return run

@@ -68,8 +68,8 @@ def build(layers: tuple[Layer, ...], params: Any) -> Callable[[Any], Any]:
     return forward
 
 
-def train_step(w: Workload) -> Callable[[], Any]:
-    """A jitted step; the loss is waited for."""
+def step(w: Workload) -> Callable[[], Any]:
+    """A jitted step on one batch."""
     x, y = w.data()
     inputs, targets = Tensor(x).realize(), Tensor(y).realize()
     params = load(w.weights())
@@ -81,7 +81,7 @@ def train_step(w: Workload) -> Callable[[], Any]:
     }[w.optimizer]()
 
     @TinyJit
-    def step() -> Any:
+    def train() -> Any:
         optimizer.zero_grad()
         out = model(inputs)
         if w.loss == "mse":
@@ -93,6 +93,6 @@ def train_step(w: Workload) -> Callable[[], Any]:
 
     def run() -> Any:
         with Context(TRAINING=1):
-            return step().numpy()
+            return train()
 
     return run
