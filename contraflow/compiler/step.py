@@ -16,7 +16,7 @@ import numpy as np
 
 from contraflow.base.dtypes import default_dtype
 from contraflow.base.errors import CaptureError, lesson
-from contraflow.base.modes import Modes, at_once, current
+from contraflow.base.modes import Modes, at_once, capturing, current
 from contraflow.capture.step import CapturedStep, capture, named
 from contraflow.compiler.epoch import run_epoch
 from contraflow.compiler.explain import report
@@ -159,6 +159,13 @@ class Compiled:
         >>> w
         tensor([6., 9.])
         """
+        if capturing():
+            raise CaptureError(
+                lesson(
+                    "an epoch is many calls of a step: it cannot be a part of another compiled step",
+                    fix="call step.epoch(loader) from plain Python",
+                )
+            )
         with at_once():
             return run_epoch(self, batches, progress)
 
