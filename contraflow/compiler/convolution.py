@@ -41,12 +41,7 @@ from contraflow.compiler.loops import Buffer, Convolution, Kernel, Place
 from contraflow.compiler.targets import target
 from contraflow.compiler.weight_gradient import weight_gradient, weight_scratch_of
 
-__all__ = ["convolution", "fits", "scratch_of", "weight_gradient", "weight_scratch_of"]
-
-
-def fits(kernel: object, padding: object) -> bool:
-    """Every convolution is covered."""
-    return True
+__all__ = ["convolution", "scratch_of", "weight_gradient", "weight_scratch_of"]
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,20 @@ def _nest(body: Body, indices: list[str], cut: Cut | None) -> None:
             with e.when(cut.at_end):
                 _row(body, strips(n)[1:])
     else:
-        _row(body, strips(n))
+        _row(body, overlapping(n) if repeatable(kernel) else strips(n))
+
+
+def repeatable(kernel: Kernel) -> bool:
+    """Whether a point may be computed twice: nothing is added up, and nothing read is written."""
+    written = {place.buffer for place, _ in kernel.stores}
+    return not kernel.reductions and all(p.buffer not in written for p in kernel.reads())
+
+
+def overlapping(n: int) -> list[tuple[int, int, int]]:
+    """A row of n elements in whole vectors alone: the last one overlaps those before."""
+    lanes = next(lanes for lanes in (LANES, LANES // 2, 1) if lanes <= n)
+    rest = n % lanes
+    return [(lanes, 0, n - rest)] + [(lanes, n - lanes, n)] * bool(rest)
 
 
 def _row(body: Body, pieces: list[tuple[int, int, int]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from contraflow.base.dtypes import bool_, float64, int64
 from contraflow.base.shapes import Shape
 from contraflow.compiler.gamma import GAMMA
+from contraflow.compiler.pools import POOLS
 from contraflow.ops.arith import div_op, eq, ge, le, lt, maximum, minimum, mul, ne, where_op
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full, iota
@@ -46,20 +47,6 @@ __all__ = ["OPENED"]
 
 def mean(x: Any, dims: Any, keepdim: bool) -> Any:
     return div_op(reduce_sum(x, dims=dims, keepdim=keepdim), float(count(x.shape, dims)))
-
-
-def whole_mean(x: Any, kernel: Any, padding: Any, divisor: Any, **_: Any) -> Any:
-    """A mean whose one window is the whole image is a reduction."""
-    n = len(kernel)
-    if tuple(x.shape[-n:]) != tuple(kernel) or max(padding) or isinstance(divisor, int):
-        return NotImplemented
-    return mean(x, tuple(range(x.ndim - n, x.ndim)), True)
-
-
-def whole_spread(g: Any, size: Any, kernel: Any, padding: Any, divisor: Any, **_: Any) -> Any:
-    if tuple(size) != tuple(kernel) or max(padding) or isinstance(divisor, int):
-        return NotImplemented
-    return expand(div_op(g, float(prod(size))), shape=(*g.shape[: -len(size)], *size))
 
 
 def whole_numbers(a: Any, b: Any) -> Any:
@@ -114,8 +101,8 @@ def median_place(x: Any, dim: int, keepdim: bool, skip: bool) -> Any:
     # (n - 1) // 2 of a number that is not negative
     middle = convert(maximum(numbers - 1, 0) * 0.5, dtype=int64)
     if not skip:
-        middle = where_op(lt(numbers, n), minimum(numbers, n - 1), middle)
-    place = gather_op(order, middle, dim=dim)
+        middle = where_op(lt(numbers, n), numbers, middle)
+    place = gather_op(order, maximum(minimum(middle, n - 1), 0), dim=dim)
     return place if keepdim else without(place, dim)
 
 
@@ -192,7 +179,8 @@ def histc(x: Any, bins: int, min: float, max: float) -> Any:
     low, high = where_op(single, low - 1.0, low), where_op(single, high + 1.0, high)
     inside = logical_and(ge(wide, low), le(wide, high))
     place = where_op(inside, (wide - low) * float(bins) / (high - low), 0.0)
-    place = where_op(inside, minimum(convert(place, dtype=int64), bins - 1), bins)
+    place = maximum(minimum(convert(place, dtype=int64), bins - 1), 0)
+    place = where_op(inside, place, bins)
     counts = full(shape=(bins + 1,), value=0, dtype=int64)
     counts = index_add_op(counts, place, full(shape=(n,), value=1, dtype=int64), dim=0)
     return convert(some(counts, 0, 0, bins), dtype=dtype)
@@ -298,8 +286,7 @@ def nan_to_num(x: Any, nan: float, posinf: float | None, neginf: float | None) -
 
 
 OPENED: dict[str, Callable[..., Any]] = {
-    "mean": mean, "avg_pool": whole_mean, "avg_pool_spread": whole_spread,
-    "overwrite": lambda x, new: new, **{
+    "mean": mean, **POOLS, "overwrite": lambda x, new: new, **{
         record.name: lifted(record)
         for record in (gather_op, scatter_op, scatter_add_op, scatter_reduce_op)
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from contraflow.graph.ir import Equation, operands
 if TYPE_CHECKING:
     from contraflow.compiler.schedule import Scheduler
 
-__all__ = ["at_least", "join", "pool", "spread"]
+__all__ = ["apart", "at_least", "inside", "join", "pool", "spread"]
 
 MOST_TAPS = 16  # elements of a pooling window that are written out
 
@@ -46,6 +47,22 @@ def join(s: Scheduler, e: Equation) -> bool:
     return True
 
 
+def inside(
+    sizes: Sequence[tuple[int, int]], kernel: Shape, stride: Shape, padding: Shape,
+    dilation: Shape | None = None,
+) -> bool:  # fmt: skip
+    """Whether the windows, ``(elements, windows)`` for each dimension, are small and lie within
+    the image."""
+    ways = zip(sizes, kernel, stride, dilation or (1,) * len(kernel), strict=True)
+    within = all((count - 1) * t + d * (k - 1) < n for (n, count), k, t, d in ways)
+    return within and not max(padding) and prod(kernel) <= MOST_TAPS
+
+
+def apart(kernel: Shape, stride: Shape, padding: Shape, dilation: Shape | None = None) -> bool:
+    """Whether no element belongs to two windows."""
+    return all(k <= t for k, t in zip(kernel, stride, strict=True)) and max(dilation or (1,)) == 1
+
+
 def windows(e: Equation, place: Place, out: Shape) -> list[Place] | None:
     """The elements of each window, one place for each offset in it; None if windows hang over
     the border, or are too large to be written out."""
@@ -53,13 +70,8 @@ def windows(e: Equation, place: Place, out: Shape) -> list[Place] | None:
     dilation = a.get("dilation", (1,) * n)
     lead = len(place.shape) - n
     size, strides = place.shape[lead:], place.strides[lead:]
-    inside = all(
-        (count - 1) * step + d * (k - 1) < n
-        for n, k, step, d, count in zip(
-            size, a["kernel"], a["stride"], dilation, out[lead:], strict=True
-        )
-    )
-    if not inside or max(a["padding"]) or prod(a["kernel"]) > MOST_TAPS:
+    sizes = list(zip(size, out[lead:], strict=True))
+    if not inside(sizes, a["kernel"], a["stride"], a["padding"], dilation):
         return None
     steps = [t * step for t, step in zip(strides, a["stride"], strict=True)]
     found = []
@@ -94,11 +106,12 @@ def pool(s: Scheduler, e: Equation) -> bool:
 def spread(s: Scheduler, e: Equation) -> bool:
     """Numbers of windows back to the image: to the first maximum of each, or to all alike."""
     g, (out,) = operands(e)[0], e.outputs
-    disjoint = all(k <= t for k, t in zip(e.attrs["kernel"], e.attrs["stride"], strict=True))
+    how = [e.attrs[name] for name in ("kernel", "stride", "padding")]
+    disjoint = apart(*how, e.attrs.get("dilation"))
     buffer = Buffer("arena", out.dtype, out.size)
     image = Place.of(buffer, out.shape)
     into = windows(e, image, g.shape)
-    if not disjoint or into is None or not g.size or max(e.attrs.get("dilation", (1,))) > 1:
+    if not disjoint or into is None or not g.size:
         return False
     first = 0
     if prod(g.shape) * len(into) < out.size:  # what no window covers is 0
@@ -124,28 +137,30 @@ def spread(s: Scheduler, e: Equation) -> bool:
 def to_maxima(
     s: Scheduler, e: Equation, arrived: Node, into: list[Place], number: int
 ) -> list[tuple[Place, Node]]:
-    """What each element of a window receives: all of it if it is the first maximum."""
+    """What each element of a window receives: all of it if it is the maximum, the first of equal
+    ones and the last of several NaN."""
     _, x, y = operands(e)
     taps = windows(e, s.place(x), y.shape)
     assert taps is not None
-    largest = s.node(y, y.dtype, y.shape, number)
-    flag = np.dtype(bool)
+    flag, count = np.dtype(bool), np.dtype(f"i{max(x.dtype.itemsize, 4)}")  # as wide as x: masks
+
+    def numbered(k: int) -> Node:
+        return Node("const", (), count, value=k)
+
+    elements = [Node("load", (), x.dtype, tap) for tap in taps]
+    best, winner = elements[0], numbered(0)
+    for k, element in enumerate(elements[1:], 1):
+        wins = Node("gt", (element, best), flag)
+        if x.dtype.kind == "f":
+            wins = Node("logical_or", (wins, Node("isnan", (element,), flag)), flag)
+        best = Node("where", (wins, element, best), x.dtype)
+        winner = Node("where", (wins, numbered(k), winner), count)
     zero = Node("const", (), arrived.dtype, value=0)
-    met: Node | None = None
-    stores = []
-    for tap, place in zip(taps, into, strict=True):
-        element = Node("load", (), x.dtype, tap)
-        nan = Node("isnan", (element,), flag)
-        wins = Node("logical_or", (Node("eq", (element, largest), flag), nan), flag)
-        if met is None:
-            met = wins
-        else:
-            free = Node("logical_not", (met,), flag)
-            wins, met = (
-                Node("logical_and", (wins, free), flag), Node("logical_or", (met, wins), flag)
-            )  # fmt: skip
-        stores.append((place, Node("where", (wins, arrived, zero), arrived.dtype)))
-    return stores
+    return [
+        (place, Node("where", (Node("eq", (winner, numbered(k)), flag), arrived, zero),
+                     arrived.dtype))
+        for k, place in enumerate(into)
+    ]  # fmt: skip
 
 
 def at_least(s: Scheduler, number: int, dims: Shape) -> int:

@@ -1,0 +1,249 @@
+"""Convolutions and pooling of every kind in native code: compiled is eager, nothing is opaque."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import contraflow as cf
+from contraflow.compiler.loops import Convolution, Opaque
+from contraflow.nn import functional as F
+
+
+def native_of(step):
+    """The native program of a compiled step, which holds nothing that NumPy computes."""
+    (version,) = next(iter(step.versions.values()))
+    opaque = [k.anchor.op.name for k in version.native.program.kernels
+              if isinstance(k.anchor, Opaque)]  # fmt: skip
+    assert not opaque, f"left to NumPy: {opaque}"
+    return version.native
+
+
+def compared(step, *operands, rtol=1e-5):
+    """Compiled is eager, to a few ulp of the largest number."""
+    compiled = cf.compile(step)
+    for ours, theirs in zip(compiled(*operands), step(*operands), strict=True):
+        theirs = theirs.numpy()
+        wide = rtol if theirs.dtype == np.float32 else rtol * 1e-8
+        scale = wide * (1 + np.abs(theirs).max(initial=0, where=np.isfinite(theirs)))
+        np.testing.assert_allclose(ours.numpy(), theirs, rtol=0, atol=scale)
+    return native_of(compiled)
+
+
+def made(rng, *shape, dtype=np.float32):
+    return cf.tensor(rng.standard_normal(shape).astype(dtype), requires_grad=True)
+
+
+def with_gradients(rng, function, *operands):
+    """The function and its gradients, each element of the result with a weight of its own."""
+
+    def step(*operands):
+        y = function(*operands)
+        weights = cf.sin(cf.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
+        return y.detach(), *cf.autograd.grad((y * weights).sum(), list(operands))
+
+    return compared(step, *operands)
+
+
+# ---- convolutions --------------------------------------------------------------------------------
+
+
+def random_case(seed):
+    """Sizes, stride, padding, dilation and groups of a convolution, all at random."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 4))
+    groups = int(rng.choice([1, 1, 2, 3, 5]))
+    channels = groups * int(rng.integers(1, 5))
+    outputs = groups * int(rng.integers(1, 8 if n > 1 else 20))
+    kernel = tuple(int(k) for k in rng.integers(1, 5 if n > 1 else 9, n))
+    how = {
+        "stride": tuple(int(s) for s in rng.integers(1, 4, n)),
+        "padding": tuple(int(p) for p in rng.integers(0, 4, n)),
+        "dilation": tuple(int(d) for d in rng.integers(1, 4, n)),
+        "groups": groups,
+    }
+    reach = [d * (k - 1) + 1 for d, k in zip(how["dilation"], kernel, strict=True)]
+    size = tuple(
+        int(rng.integers(max(r - 2 * p, 1), r + (14 if n < 3 else 4)))
+        for r, p in zip(reach, how["padding"], strict=True)
+    )
+    dtype = [np.float32, np.float64][seed % 2]
+    return rng, n, (int(rng.integers(1, 4)), channels, *size), outputs, kernel, how, dtype
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_convolutions(seed):
+    rng, n, shape, outputs, kernel, how, dtype = random_case(seed)
+    conv = getattr(F, f"conv{n}d")
+    x = made(rng, *shape, dtype=dtype)
+    w = made(rng, outputs, shape[1] // how["groups"], *kernel, dtype=dtype)
+    b = made(rng, outputs, dtype=dtype)
+    with_gradients(rng, lambda x, w, b: F.relu(conv(x, w, b, **how)), x, w, b)
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_random_transposed_convolutions(seed):
+    rng, n, shape, outputs, kernel, how, dtype = random_case(seed)
+    conv = getattr(F, f"conv_transpose{n}d")
+    groups = how["groups"]
+    how["padding"] = tuple(
+        min(p, d * (k - 1)) for p, d, k in zip(how["padding"], how["dilation"], kernel, strict=True)
+    )
+    how["output_padding"] = tuple(int(rng.integers(0, s)) for s in how["stride"])
+    x = made(rng, *shape, dtype=dtype)
+    w = made(rng, shape[1], outputs // groups, *kernel, dtype=dtype)
+    b = made(rng, outputs, dtype=dtype)
+    with_gradients(rng, lambda x, w, b: conv(x, w, b, **how), x, w, b)
+
+
+SPECIAL = {
+    "large kernel": ((2, 3, 20, 19), (4, 3, 9, 8), {"padding": 4}),
+    "large kernel, strided": ((2, 2, 20, 21), (3, 2, 8, 8), {"padding": 3, "stride": (2, 3)}),
+    "large depthwise": ((2, 6, 14, 14), (6, 1, 9, 9), {"padding": 4, "groups": 6}),
+    "a kernel of one long row": ((1, 2, 4, 80), (3, 2, 1, 70), {}),
+    "large image": ((1, 2, 130, 300), (3, 2, 3, 3), {"padding": 1}),
+    "large image, strided": ((1, 8, 131, 200), (9, 8, 3, 3), {"padding": 1, "stride": 2}),
+    "long sequence": ((1, 4, 200_000), (5, 4, 5), {"padding": 2}),
+    "large volume": ((1, 8, 9, 64, 70), (2, 8, 3, 3, 3), {"padding": 1}),
+    "one image, many channels": ((1, 40, 6, 6), (50, 40, 3, 3), {"padding": 1}),
+    "all channels at once": ((4, 33, 5, 7), (41, 33, 1, 1), {}),
+    "pixels apart": ((4, 9, 8, 9), (17, 9, 1, 1), {"stride": 2}),
+    "wider stride than kernel": ((2, 3, 11, 11), (8, 3, 2, 2), {"stride": 4}),
+    "depth multiplier": ((2, 4, 9, 9), (12, 1, 3, 3), {"groups": 4, "padding": 1}),
+    "no images": ((0, 3, 6, 6), (4, 3, 3, 3), {}),
+    "one of everything": ((1, 1, 1, 1), (1, 1, 1, 1), {}),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_convolutions_of_unusual_sizes(name):
+    shape, weight, how = SPECIAL[name]
+    rng = np.random.default_rng(3)
+    conv = getattr(F, f"conv{len(shape) - 2}d")
+    with_gradients(rng, lambda x, w: conv(x, w, **how), made(rng, *shape), made(rng, *weight))
+
+
+def test_cropping_by_negative_padding():
+    """Transposed convolutions whose output is padded crop on the way back."""
+    rng = np.random.default_rng(5)
+    x, w = made(rng, 2, 3, 5, 6), made(rng, 3, 4, 2, 3)
+
+    def both(x, w):
+        y = F.conv_transpose2d(x, w, stride=3, output_padding=2, dilation=(1, 2))
+        gx, gw = cf.autograd.grad((y * y).sum(), [x, w], create_graph=True)
+        return y.detach(), *cf.autograd.grad((gx * gx).sum() + gw.sum(), [x, w])
+
+    compared(both, x, w, rtol=1e-4)
+
+
+def test_gradients_of_gradients():
+    rng = np.random.default_rng(6)
+    x, w = made(rng, 2, 3, 7, 8), made(rng, 4, 3, 3, 3)
+
+    def penalty(x, w):
+        y = F.conv2d(x, w, stride=2, padding=1)
+        (g,) = cf.autograd.grad((y * y).sum(), [x], create_graph=True)
+        return g.detach(), *cf.autograd.grad((g * g).sum(), [x, w])
+
+    compared(penalty, x, w, rtol=1e-4)
+
+
+def test_what_follows_a_convolution_is_fused():
+    """Bias, activation and the sums of each channel are computed where the products are."""
+    rng = np.random.default_rng(7)
+    x, w, b = made(rng, 3, 4, 9, 9), made(rng, 6, 4, 3, 3), made(rng, 6)
+    scale = made(rng, 3, 6, 9, 9)
+
+    def step(x, w, b, scale):
+        y = cf.tanh(F.conv2d(x, w, b, padding=1)) * scale
+        sums = y.sum((2, 3)), (y * y).sum((0, 2, 3)), y.amax((2, 3))
+        return y.detach(), *(t.detach() for t in sums)
+
+    native = compared(step, x, w, b, scale)
+    (kernel,) = [k for k in native.program.kernels if isinstance(k.anchor, Convolution)]
+    assert len(kernel.reductions) == 3
+
+
+def test_infinity_stays_where_it_is():
+    """Padding and what lies beside an image in memory meet no infinite number."""
+    x = cf.zeros(2, 1, 5, 5)
+    x[0, 0, 2, 2] = float("inf")
+    w = cf.ones(1, 1, 3, 3)
+    step = cf.compile(lambda x, w: F.conv2d(x, w, padding=1))
+    y = step(x, w).numpy()
+    assert np.isinf(y[0, 0, 1:4, 1:4]).all()
+    assert np.isfinite(y).sum() == 50 - 9
+
+
+# ---- pooling -------------------------------------------------------------------------------------
+
+WINDOWS = {
+    "apart": {"kernel_size": 2},
+    "apart, with a rest": {"kernel_size": 3, "stride": 4},
+    "overlapping": {"kernel_size": 3, "stride": 2},
+    "at every place": {"kernel_size": 3, "stride": 1, "padding": 1},
+    "padded": {"kernel_size": 4, "stride": 3, "padding": 2},
+    "hanging over": {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
+    "large": {"kernel_size": 9, "stride": 2, "padding": 4},
+}
+DILATED = {
+    "dilated": {"kernel_size": 3, "stride": 2, "dilation": 2},
+    "dilated and hanging over": {
+        "kernel_size": 3, "stride": 2, "padding": 1, "dilation": 3, "ceil_mode": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("name", [*WINDOWS, *DILATED])
+def test_maxima_of_windows(name, n):
+    rng = np.random.default_rng(n)
+    size = (2, 3, *(10, 11, 9)[:n])
+    values = rng.integers(0, 4, size).astype([np.float32, np.float64][n % 2])  # ties
+    values[rng.random(size) < 0.02] = np.nan
+    values[1, 1] = -np.inf  # the first element wins
+    x = cf.tensor(values, requires_grad=True)
+    how = {**WINDOWS, **DILATED}[name]
+    pool = getattr(F, f"max_pool{n}d")
+
+    def step(x):
+        y, place = pool(x, return_indices=True, **how)
+        weights = cf.sin(cf.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
+        (g,) = cf.autograd.grad((pool(x, **how) * weights).sum(), [x])
+        return y.detach(), place, g
+
+    compiled = cf.compile(step)
+    for ours, theirs in zip(compiled(x), step(x), strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-5)
+    native_of(compiled)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("counted", [{}, {"count_include_pad": False}, {"divisor_override": 3}])
+def test_means_of_windows(name, n, counted):
+    if n == 1 and "divisor_override" in counted:
+        counted = {}
+    rng = np.random.default_rng(n)
+    pool = getattr(F, f"avg_pool{n}d")
+    x = made(rng, 2, 3, *(10, 11, 9)[:n], dtype=[np.float32, np.float64][n % 2])
+    with_gradients(rng, lambda x: pool(x, **WINDOWS[name], **counted), x)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, (5, 2)], ids=str)
+def test_adaptive_pooling(size):
+    rng = np.random.default_rng(0)
+    x = made(rng, 2, 3, 8, 10)
+    with_gradients(rng, lambda x: F.adaptive_avg_pool2d(x, size), x)
+    with_gradients(rng, lambda x: F.adaptive_max_pool2d(x, size), x)
+
+
+def test_the_gradient_of_a_gradient_of_maxima():
+    rng = np.random.default_rng(4)
+    x = made(rng, 2, 3, 7, 8)
+
+    def penalty(x):
+        y = F.max_pool2d(x, 3, 2, 1)
+        (g,) = cf.autograd.grad((y**3).sum(), [x], create_graph=True)
+        return g.detach(), *cf.autograd.grad((g * g).sum(), [x])
+
+    compared(penalty, x, rtol=1e-4)
