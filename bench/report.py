@@ -211,8 +211,8 @@ def short(results: dict[str, Any]) -> str:
     return "\n\n".join([
         table(head, lines),
         "The floor is what this machine's arithmetic and memory need at least; the last column "
-        f"says how many times longer the best peer takes. Everybody ran with {listed(ran_with)}; the "
-        f"better figure is shown, {raised('2').strip()} marks two. "
+        f"says how many times longer the best peer takes. Everybody ran with {listed(ran_with)}; "
+        f"the better figure is shown, {raised('2').strip()} marks two. "
         f"Peers: {', '.join(_peers(results))}. " + environment(results),
     ])  # fmt: skip
 
