@@ -46,6 +46,7 @@ from contraflow.base.errors import (
     ShapeError,
     StateError,
 )
+from contraflow.base.modes import policy as _policy
 from contraflow.base.settings import *
 from contraflow.func import vmap
 from contraflow.ops import families as _families
@@ -117,6 +118,8 @@ _LATER = {
     "backends": "contraflow.backends",
     "capture": "contraflow.capture",
     "compile": "contraflow.compiler",
+    "get_default_mode": "contraflow.compiler.auto",
+    "set_default_mode": "contraflow.compiler.auto",
     "cuda": "contraflow.cuda",
     "data": "contraflow.data",
     "get_num_threads": "contraflow.base.threads",
@@ -145,6 +148,8 @@ if _typing.TYPE_CHECKING:
     from contraflow.base.threads import get_num_threads as get_num_threads
     from contraflow.base.threads import set_num_threads as set_num_threads
     from contraflow.compiler import compile as compile
+    from contraflow.compiler.auto import get_default_mode as get_default_mode
+    from contraflow.compiler.auto import set_default_mode as set_default_mode
     from contraflow.interop import load as load
     from contraflow.interop import save as save
 
@@ -164,6 +169,14 @@ else:
             )
         globals()[name] = value
         return value
+
+
+def _start(optimizer):
+    """Put off the ops of a loop that trains (see `set_default_mode`)."""
+    _import_module("contraflow.compiler.auto").start(optimizer)
+
+
+_policy.start = _start
 
 
 def __dir__() -> list[str]:

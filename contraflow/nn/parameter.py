@@ -6,8 +6,9 @@ from typing import Any
 
 from contraflow.base.changes import changes
 from contraflow.base.errors import DTypeError, StateError, lesson
+from contraflow.base.modes import capturing
 from contraflow.tensor.create import empty
-from contraflow.tensor.tensor import Tensor, fresh, make, version_of
+from contraflow.tensor.tensor import Tensor, array_of, fresh, make, version_of
 
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
 
@@ -22,7 +23,7 @@ def sharing(data: Any, cls: type[Any]) -> Any:
                    fix=f"nn.{cls.__name__}(cf.tensor(data))")
         )  # fmt: skip
     fresh(data)
-    t = make(data._value, cls)
+    t = make(data._value if capturing() else array_of(data), cls)
     t._version = version_of(data)  # a write through either handle is seen by backward of both
     return t
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.errors import ArgumentError, CaptureError, StateError, lesson
-from contraflow.base.modes import current
+from contraflow.base.modes import capturing
 from contraflow.optim.optimizer import Optimizer
 from contraflow.optim.rule import COMMON, Domain, nonnegative, one_of, put
 from contraflow.optim.state import read_array
@@ -195,7 +195,7 @@ class LBFGS(Optimizer):
                     "after loss.backward()",
                 )
             )
-        if current().interpreter is not None:
+        if capturing():
             raise CaptureError(
                 lesson(
                     "LBFGS decides by the loss how far to go; it cannot be part of a captured step",

@@ -27,7 +27,7 @@ from contraflow.base.errors import ArgumentError, lesson
 from contraflow.base.modes import Interpreter, current
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
-from contraflow.tensor.tensor import Tensor, store, version_of, write
+from contraflow.tensor.tensor import Tensor, array_of, store, version_of, write
 
 __all__ = [
     "COMMON", "Domain", "Hyper", "Rule", "advance", "begin", "between", "check", "concrete",
@@ -252,7 +252,7 @@ def _advance_arrays(rule: Rule, group: Mapping[str, Any], work: Work) -> None:
     h = Hyper(group, rule.fixed)
     for bundle in [[item] for item in work] if rule.layerwise else bundles(rule, work):
         if len(bundle) == 1:
-            _apply(rule, h, *bundle[0], array_of, float_of, put)
+            _apply(rule, h, *bundle[0], plain_array, float_of, put)
         else:
             _apply_together(rule, h, bundle)
 
@@ -294,7 +294,7 @@ def bundles(rule: Rule, work: Work) -> list[Work]:
             continue
         key = (
             value.dtype,
-            *[(k, v._value.item() if k in numbers else None) for k, v in state.items()],
+            *[(k, float_of(v) if k in numbers else None) for k, v in state.items()],
         )
         bundle, filled = filling.get(key, (None, 0))
         if bundle is None or filled + size > BUNDLE:
@@ -327,7 +327,7 @@ def _apply_together(rule: Rule, h: Any, bundle: Work) -> None:
 
 def flat(tensors: Sequence[Any]) -> Any:
     """The elements of all tensors, end to end in one array."""
-    return np.concatenate([t._value for t in tensors], axis=None)
+    return np.concatenate([array_of(t) for t in tensors], axis=None)
 
 
 def spread(tensors: Sequence[Any], values: Any) -> None:
@@ -345,14 +345,14 @@ def itself(t: Any) -> Any:
     return t
 
 
-def array_of(t: Any) -> Any:
+def plain_array(t: Any) -> Any:
     """The array behind a tensor."""
-    return t._value
+    return array_of(t)
 
 
 def float_of(t: Any) -> float:
     """The number in a 0-d tensor."""
-    return float(t._value)
+    return float(array_of(t))
 
 
 def put(t: Any, value: Any) -> None:

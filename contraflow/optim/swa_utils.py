@@ -12,7 +12,7 @@ from typing import Any
 
 from contraflow.base.dtypes import int64
 from contraflow.base.errors import ArgumentError, DTypeError, StateError, lesson
-from contraflow.base.modes import current
+from contraflow.base.modes import capturing
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
 from contraflow.optim.maths import lerp, where
@@ -145,7 +145,7 @@ class AveragedModel:
             own, new = own + list(self.module.buffers()), new + list(model.buffers())
         n = self.n_averaged
         first = n == 0  # a number in an eager step, a symbol in a captured one
-        first = first.item() if current().interpreter is None else first
+        first = first if capturing() else first.item()
         if first is not True:
             self._average(own, new, n)
         if first is not False:

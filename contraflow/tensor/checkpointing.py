@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from contraflow.base.errors import GradError, lesson
-from contraflow.base.modes import current
+from contraflow.base.modes import capturing, current
 from contraflow.base.tree import flatten, map_tree
 from contraflow.tensor import tape
 from contraflow.tensor.custom import node_over
@@ -128,7 +128,7 @@ def checkpoint(
     """
     if not current().grad:
         return function(*args, **kwargs)
-    if current().interpreter is not None:
+    if capturing():
         return function(*args, **kwargs)  # a captured step plans its own memory
     state = get_rng_state()
     recorded = function(*args, **kwargs)

@@ -29,6 +29,7 @@ from contraflow.ops.view import permute_dims
 from contraflow.tensor.constructors import TYPES, TensorType
 from contraflow.tensor.create import from_numpy, ones, read_device, tensor, zeros
 from contraflow.tensor.create import full as make_full
+from contraflow.tensor.pending import Pending
 from contraflow.tensor.tensor import Tensor, look, write
 
 __all__ = [
@@ -168,7 +169,7 @@ def contiguous(self: Tensor) -> Any:
     """The tensor with its elements in memory one after the other; itself if they are."""
     if is_contiguous(self):
         return self
-    copy = copy_of(self)  # NumPy keeps the order of the axes in memory
+    copy = copy_of(self)  # NumPy keeps the order of the axes in memory, where it computes at once
     if isinstance(copy._value, np.ndarray):
         copy._value = np.ascontiguousarray(copy._value)
     return copy
@@ -177,7 +178,19 @@ def contiguous(self: Tensor) -> Any:
 def is_contiguous(self: Tensor) -> bool:
     """Whether the elements lie in memory one after the other, last dimension fastest."""
     value = self._value
+    if type(value) is Pending and self._parent is not None:  # a view of what will be there
+        return contiguous_view(self)
     return bool(value.flags.c_contiguous) if isinstance(value, np.ndarray) else True
+
+
+def contiguous_view(t: Tensor) -> bool:
+    """Whether a view will show all its elements in order: as a view of anything that does."""
+    op, attrs = t._view  # type: ignore[misc]
+    parent: Any = t._parent
+    if not is_contiguous(parent):
+        return False
+    shown = op.forward(np.broadcast_to(np.zeros((), bool), parent.shape).copy(), **attrs)
+    return bool(shown.flags.c_contiguous)
 
 
 def stride(self: Tensor, dim: int | None = None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.errors import DTypeError, GradError, lesson
+from contraflow.base.modes import at_once
 from contraflow.tensor import tape
 from contraflow.tensor.tensor import Tensor, make
 
@@ -50,6 +51,7 @@ def _numerical(
     return gradient.reshape(x._value.shape)
 
 
+@at_once()
 def gradcheck(
     function: Callable[..., Any],
     inputs: Any,
@@ -118,6 +120,7 @@ def gradcheck(
     return True
 
 
+@at_once()
 def gradgradcheck(
     function: Callable[..., Any],
     inputs: Any,

@@ -17,7 +17,7 @@ from contraflow.base.errors import (
     ShapeError,
     lesson,
 )
-from contraflow.base.modes import current
+from contraflow.base.modes import at_once, capturing, current
 from contraflow.base.shapes import broadcast
 from contraflow.ops import shape
 from contraflow.ops.arith import eq, where_op
@@ -30,7 +30,7 @@ from contraflow.ops.rounding import remainder
 from contraflow.ops.scan import cumsum
 from contraflow.ops.view import alias, expand, reshape_to
 from contraflow.tensor.tape import version_of
-from contraflow.tensor.tensor import Tensor, describe, fresh, make, write
+from contraflow.tensor.tensor import Tensor, array_of, describe, fresh, make, write
 
 __all__ = ["masked_scatter"]
 
@@ -44,8 +44,9 @@ def reshaping(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         check_handle(self, name)
-        before = moved(self)
-        become(self, function(before, *args, **kwargs), before)
+        with at_once():
+            before = moved(self)
+            become(self, function(before, *args, **kwargs), before)
         return self
 
     method.__name__ = f"{name}_"
@@ -55,7 +56,7 @@ def reshaping(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_handle(self: Tensor, name: str) -> None:
     """A leaf that is being trained keeps its shape, and so does what a graph was captured with."""
-    if current().interpreter is not None:
+    if capturing():
         raise CaptureError(
             lesson(f"{name}_ cannot be captured", [("tensor", self.aval)], f"x = x.{name}(...)")
         )
@@ -75,7 +76,7 @@ def check_handle(self: Tensor, name: str) -> None:
 def moved(self: Tensor) -> Any:
     """Another handle with everything that this one is."""
     fresh(self)
-    twin = make(self._value, type(self))
+    twin = make(array_of(self), type(self))
     for field in ("_node", "_index", "_requires_grad", "_parent"):
         setattr(twin, field, getattr(self, field))
     twin._version = version_of(self)

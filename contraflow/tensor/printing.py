@@ -11,6 +11,7 @@ import numpy as np
 
 from contraflow.base.dtypes import bool_, default_dtype, int64
 from contraflow.base.errors import ArgumentError, lesson
+from contraflow.tensor.pending import Pending
 
 __all__ = ["set_printoptions"]
 
@@ -136,9 +137,15 @@ def layout(array: Any, write: Callable[[Any], str], indent: int, cut: bool) -> s
     return f"[{between.join(lines)}]"
 
 
+def value_of(t: Any) -> Any:
+    """The array to show; a symbol where there is none."""
+    value = t._value
+    return value.settled() if type(value) is Pending else value
+
+
 def tensor_repr(t: Any) -> str:
     """``tensor([1., 2.], requires_grad=True)``; a captured value shows its shape only."""
-    value = t._value
+    value = value_of(t)
     if not isinstance(value, np.ndarray):
         return f"<captured {t.aval}>"
     parts = [numbers(value)]
@@ -157,7 +164,7 @@ def tensor_repr(t: Any) -> str:
 def tensor_html(t: Any) -> str:
     """A table for notebooks: shape and dtype above, the numbers of a vector or a matrix below; of
     long ones the first rows and columns. Everything else is its ``repr``."""
-    value = t._value
+    value = value_of(t)
     head = f"tensor {list(t.shape)} {t.dtype.name}"
     if t.requires_grad:
         head += " requires_grad" if t.grad_fn is None else f" {t.grad_fn!r}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import ref
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from contraflow.base.errors import (
     lesson,
     show,
 )  # fmt: skip
-from contraflow.base.modes import Modes, current
+from contraflow.base.modes import Modes, at_once, capturing, current
 from contraflow.base.shapes import broadcast
 from contraflow.base.source import user_place
 from contraflow.ops.cast import convert
@@ -33,14 +34,16 @@ from contraflow.ops.record import Aval, Op, bind, set_eager
 from contraflow.ops.view import alias, expand, overwrite, view_put
 from contraflow.tensor import tape
 from contraflow.tensor.declared import Declared
+from contraflow.tensor.pending import Pending
 from contraflow.tensor.tape import Version, version_of
 
-__all__ = ["Tensor", "as_value", "describe", "make", "write"]
+__all__ = ["Tensor", "array_of", "as_value", "describe", "make", "write"]
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T", bound="Tensor")
 NUMBERS = frozenset((bool, int, float))
 _new = object.__new__
+ndarray = np.ndarray
 
 
 class Tensor(Declared):
@@ -213,12 +216,12 @@ class Tensor(Declared):
     def data(self, new: Tensor) -> None:
         if not isinstance(new, Tensor):
             raise DTypeError(lesson(f".data takes a tensor, not {type(new).__name__}"))
-        interpreter = current().interpreter
-        if interpreter is not None:
+        if capturing():
             write(self.detach(), new.detach())
             return
-        self._value = new._value
-        version_of(self).touch(user_place())
+        with at_once():
+            self._value = array_of(new)
+            version_of(self).touch(user_place())
         changes.tensors += 1
 
     # ---- looking at the value --------------------------------------------------------------
@@ -348,6 +351,8 @@ def make(value: Any, cls: type[Any] = Tensor) -> Any:
     """A new handle on a value, with no history."""
     t = _new(cls)
     t._value = value
+    if type(value) is Pending:
+        value.owner.holders.append(ref(t))
     t._requires_grad = False
     t._grad = t._node = t._parent = t._version = t._hooks = None
     t._index = 0
@@ -443,8 +448,18 @@ def look(t: Tensor, what: str) -> Array:
         interpreter = current().interpreter
         if interpreter is not None:
             return interpreter.look(t, what)  # type: ignore[no-any-return]
-        raise GradError(lesson(f"{what} of a value that was captured and not computed"))
+        return array_of(t, what)
     return t._value
+
+
+def array_of(t: Tensor, what: str = "an op") -> Array:
+    """The array behind a tensor, which knows it from now on; computed now if it was put off."""
+    value = t._value
+    if type(value) is Pending:
+        value = t._value = value.settled()
+    if type(value) is not np.ndarray:
+        raise GradError(lesson(f"{what} of a value that was captured and not computed"))
+    return value
 
 
 def set_grad(t: Tensor, value: Tensor | None) -> None:
@@ -469,6 +484,8 @@ def eager(op: Op, args: tuple[Any, ...], attrs: dict[str, Any], modes: Modes) ->
             if a._parent is not None:
                 fresh(a)
             value = a._value
+            if type(value) is not ndarray:
+                value = array_of(a)
             if a._requires_grad:
                 tracked = True
             if dtype is None:
@@ -732,7 +749,7 @@ def snapshot(t: Tensor) -> Tensor:
 def store(t: Tensor, value: Array) -> None:
     """Copy an array into the tensor's own memory."""
     try:
-        np.copyto(t._value, value)
+        np.copyto(array_of(t), value)
     except ValueError:
         raise ArgumentError(
             lesson(

@@ -1,0 +1,512 @@
+"""The unmodified loop: ops are put off until somebody looks, and then run as one native call.
+
+``Lazy`` stands behind the door. An op gives a tensor whose value is *pending*: shape and dtype are
+known, the number is not. What is pending is computed when a value is read, and at the end of an
+optimiser's step: forward, backward and update together. The same sequence of ops met again walks
+the path that it took before (``memory``), and what was compiled for that path runs.
+
+Nothing can be seen of it: every way to look at a value goes through ``settle``, state lies where
+eager would leave it, and errors are eager's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import is_
+from sys import getrefcount
+from threading import RLock
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+
+from contraflow.base.changes import changes
+from contraflow.base.dtypes import default_dtype, float64, from_numpy_dtype
+from contraflow.base.errors import ContraflowError
+from contraflow.base.modes import Modes, at_once, current, local
+from contraflow.capture.recorder import shows
+from contraflow.compiler.memory import Jump, Point, Step
+from contraflow.compiler.piece import Piece
+from contraflow.graph.ir import Equation, Value
+from contraflow.ops.record import Aval, Op
+from contraflow.tensor import tape
+from contraflow.tensor.pending import Pending
+from contraflow.tensor.tape import NUMBERS, OpNode, reachable
+from contraflow.tensor.tensor import (
+    Tensor,
+    array_of,
+    coerce,
+    eager,
+    fresh,
+    make,
+    mark_view,
+    promote,
+)
+
+__all__ = ["Habit", "Lazy"]
+
+LONGEST = 4096  # ops that are put off at most
+IDLE = 256  # looks in a row that ran op by op: the loop is over
+PATIENCE = 64  # steps in a row that are unlike any before
+MOST = 100_000  # points that are remembered; then memory begins anew
+# What looks at the numbers of an operand, and must complain about them at once.
+INDEXED = frozenset(("gather", "index_select"))
+DIVIDING = frozenset((
+    "floor_divide", "trunc_divide", "remainder", "fmod", "bitwise_left_shift",
+    "bitwise_right_shift",
+))  # fmt: skip
+LOOKING = INDEXED | DIVIDING | frozenset((
+    "scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "ravel_index",
+))  # fmt: skip
+
+
+class Lazy:
+    """The interpreter that puts ops off."""
+
+    deferred = True
+
+    def __init__(self, ripe: int = 0) -> None:
+        self.ripe = ripe
+        self.lock = RLock()
+        self.roots: dict[Any, Point] = {}
+        self.points = 0
+        self.native, self.computed = 0, 0  # how often what was pending ran in either way
+        self.idle = 0  # how often in a row it was not native
+        self.habits: WeakKeyDictionary[Any, Habit] = WeakKeyDictionary()
+        self.trained: dict[int, tuple[ref[Any], Habit]] = {}  # parameters of the optimisers
+        self.quiet = Modes().quiet
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing is pending."""
+        if self.points > MOST:
+            self.roots, self.points = {}, 0
+        self.root = self.point = self.roots.setdefault(default_dtype().name, Point())
+        self.order: list[Any] = []  # tensors met, in order
+        self.known: dict[int, tuple[int, Value]] = {}  # their positions and symbols
+        self.pending: list[Pending] = []
+        self.holders: list[ref[Any]] = []  # tensors whose value is pending
+        self.scalars: list[Callable[[], float]] = []
+        self.writes: dict[int, tuple[Any, Any]] = {}  # tensors with what they held, to be written
+        self.hidden: list[tuple[Any, Any]] = []  # views of them, with what they held
+        self.updates: dict[int, tuple[Any, Value]] = {}  # written by an update that was jumped over
+        self.since = next(tape._clock)
+
+    # ---- an op ---------------------------------------------------------------------------------
+
+    def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        with self.lock:
+            return self._bind(op, args, attrs)
+
+    def _bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        if (op.view and self.is_there(args[0])) or tape.anomaly:
+            return self.now(op, args, attrs)
+        if op.name in LOOKING and not in_range(op, args, attrs):
+            return self.now(op, args, attrs)
+        values: list[Any] = []
+        bits, bit = 0, 1
+        for a in args:
+            if isinstance(a, Tensor):
+                values.append(self.symbol(a))
+                if a._requires_grad:
+                    bits |= bit
+            elif type(a) in NUMBERS:
+                values.append(a)
+            else:
+                return self._bind(op, coerce(op, args), attrs)
+            bit += bit
+        modes = local.modes
+        if bits and not modes.grad:
+            bits = 0
+        step = self.point.likely
+        if step is None or not step.is_called(op, values, bits, attrs):
+            found = self.find(op, args, values, bits, attrs)
+            if type(found) is not Step:
+                return found
+            step = found
+        self.point = step.point
+        outs = [self.handle(value) for value in step.equation.outputs]
+        if op.view and isinstance(args[0], Tensor) and shows(op, args[0]):
+            mark_view(outs[0], op, attrs, args[0])
+        if bits and op.differentiable:
+            tape.record(op, args, attrs, step.inputs, outs)
+        return tuple(outs) if op.outputs > 1 else outs[0]
+
+    def find(
+        self, op: Op, args: tuple[Any, ...], values: list[Any], bits: int, attrs: dict[str, Any]
+    ) -> Any:
+        """The step of a call that is not the likely one; or its result, if it is no step."""
+        for step in self.point.steps:
+            if step.is_called(op, values, bits, attrs):
+                self.point.likely = step
+                return step
+        if len(self.pending) > LONGEST:
+            return self.now(op, args, attrs)
+        if op.promote is not None:
+            promoted = promote(op, args)
+            if promoted is not None:
+                return self._bind(op, promoted, attrs)
+        try:
+            avals = shapes(op, values, attrs)
+        except ContraflowError:
+            return self.now(op, args, attrs)  # it complains in eager's words
+        equation = Equation(op, values, attrs, avals)
+        self.points += 1
+        self.point.likely = self.point.add(op, values, bits, equation)
+        return self.point.likely
+
+    def now(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """An op that is not put off."""
+        if not all(self.is_there(a) for a in args):
+            self.settle()
+        modes = local.modes
+        modes.interpreter = None
+        try:
+            return eager(op, args, attrs, modes)
+        finally:
+            modes.interpreter = self
+
+    def is_there(self, a: Any) -> bool:
+        """Whether an operand can be used at once, and stays outside of what is put off."""
+        if not isinstance(a, Tensor):
+            return True
+        if a._parent is not None:
+            fresh(a)
+        if a._requires_grad and local.modes.grad:
+            return False
+        return type(a._value) is not Pending or a._value.array is not None
+
+    def handle(self, value: Value) -> Any:
+        """A tensor whose value is pending."""
+        pending = Pending(value, self)
+        self.pending.append(pending)
+        return make(pending)
+
+    def symbol(self, t: Any) -> Value:
+        """The symbol of a tensor; one that is met for the first time is the next input."""
+        if t._parent is not None:
+            fresh(t)
+        value = t._value
+        if type(value) is Pending:
+            if value.array is None:
+                return value.value  # type: ignore[no-any-return]
+            value = t._value = value.array
+        known = self.known.get(id(t))
+        if known is not None:
+            return known[1]
+        aval = Aval(value.shape, from_numpy_dtype(value.dtype))
+        symbol, self.point = self.point.meet(aval, t._requires_grad)
+        self.known[id(t)] = len(self.order), symbol
+        self.order.append(t)
+        return symbol
+
+    # ---- writing and looking -------------------------------------------------------------------
+
+    def write(self, tensor: Any, new: Any) -> None:
+        with self.lock:
+            value = self.symbol(new)
+            self.symbol(tensor)
+            if type(tensor._value) is not Pending:
+                self.writes[id(tensor)] = tensor, tensor._value
+            pending = tensor._value = new._value
+            if type(pending) is not Pending:
+                pending = tensor._value = Pending(value, self)
+                self.pending.append(pending)
+
+    def rebind(self, tensor: Any, value: Any) -> None:
+        if type(tensor._value) is np.ndarray:
+            self.hidden.append((tensor, tensor._value))
+        tensor._value = value
+
+    def constant(self, array: Any) -> Any:
+        return array
+
+    def look(self, tensor: Any, what: str) -> Any:
+        self.settle()
+        return array_of(tensor, what)
+
+    def given(self, holder: Any) -> None:
+        """Python runs each time and decides anew."""
+
+    def read_grad(self, tensor: Any) -> None:
+        """A gradient is a tensor like another: looking at its value is what counts."""
+
+    def write_grad(self, tensor: Any) -> None:
+        """The handle is replaced at once."""
+
+    def scalar(self, read: Callable[[], float], label: str) -> Any:
+        symbol, self.point = self.point.scalar(Aval((), float64), label)
+        self.scalars.append(read)
+        return self.handle(symbol)
+
+    # ---- what need not be walked again -----------------------------------------------------------
+
+    def backward(self, root: Any, retain: bool, run: Callable[[], None]) -> None:
+        """Walk the tape, or leave what the same walk left the last time.
+
+        That is right if all of the tape was recorded since the path began: the path then says
+        what the tape is.
+        """
+        with self.lock:
+            nodes = self.walkable(root)
+            if nodes is None:
+                run()
+                return
+            key = ("backward", root._value.value, retain)
+            jump = self.point.jumps.get(key)
+            if jump is not None:
+                self.replay(jump, [] if retain else nodes)
+                return
+            before, met, leaves = self.point, len(self.order), leaves_of(nodes)
+            scalars, writes = len(self.scalars), len(self.writes)
+            run()
+            same = (len(self.order), len(self.scalars), len(self.writes)) == (met, scalars, writes)
+            grads = [(self.known.get(id(t)), t._grad) for t in leaves]
+            if same and self.root is not self.point and all(
+                at is not None and type(g._value) is Pending and g._value.array is None
+                for at, g in grads
+            ):  # fmt: skip
+                jump = before.jumps[key] = Jump(self.point)
+                jump.grads = [(at[0], g._value.value) for at, g in grads]  # type: ignore[index]
+
+    def walkable(self, root: Any) -> list[OpNode] | None:
+        """The nodes under a root, if all are this path's own, plain, and their leaves fresh."""
+        node = root._node
+        if node is None or type(root._value) is not Pending or root._value.array is not None:
+            return None
+        nodes = reachable([node])
+        for node in nodes:
+            if type(node) is not OpNode or node.hooks is not None:
+                return None
+            if node.seq < self.since or node.args is None:
+                return None
+            for edge in node.edges:
+                if edge is not None and edge[1] < 0:
+                    leaf = edge[0]
+                    if leaf._hooks or leaf._grad is not None:
+                        return None
+        return nodes  # type: ignore[return-value]
+
+    def replay(self, jump: Jump, spent: list[OpNode]) -> None:
+        for node in spent:
+            node.release()
+        for position, value in jump.grads:
+            self.order[position]._grad = self.handle(value)
+        changes.tensors += 1
+        self.point = jump.end
+
+    def update(self, optimizer: Any, run: Callable[[], None]) -> None:
+        """Update the parameters, or remember that the path has done so before; then compute."""
+        if optimizer._steps < self.ripe or optimizer._plain:
+            with at_once():
+                run()
+            return
+        with self.lock:
+            fixed, tensors, grads = optimizer.depends()
+            key = (
+                fixed,
+                tuple([self.known.get(id(t)) for t in tensors]),
+                tuple([self.pending_symbol(g) for g in grads]),
+            )
+            jump = self.point.jumps.get(key)
+            if jump is not None and len(tensors) == len(jump.tensors) and all(
+                map(is_, tensors, jump.tensors)
+            ):  # fmt: skip
+                self.order += jump.met
+                self.known.update(jump.known)
+                self.scalars += jump.scalars
+                self.updates = jump.writes
+                self.point = jump.end
+            else:
+                self.record_update(key, optimizer, run)
+            self.settle(self.habit(optimizer))
+
+    def stepped(self, optimizer: Any) -> None:
+        """What a step of another kind has left pending is computed with it."""
+        ripe = optimizer._steps >= self.ripe and not optimizer._plain
+        self.settle(self.habit(optimizer) if ripe else None)
+
+    def habit(self, optimizer: Any) -> Habit:
+        """How an optimiser's steps have gone so far."""
+        found = self.habits.get(optimizer)
+        if found is None:
+            found = self.habits[optimizer] = Habit(ref(optimizer))
+            for group in optimizer.param_groups:
+                self.trained.update((id(p), (ref(p), found)) for p in group["params"])
+        return found
+
+    def usual(self, order: list[Any]) -> Habit | None:
+        """The habit behind something that was looked at in the middle of a step: that of the
+        optimiser whose parameters it reads, if it is one's."""
+        habits = set()
+        for t in order:
+            if t._requires_grad:
+                reference, habit = self.trained.get(id(t), (None, None))
+                if reference is None or reference() is not t:
+                    return None
+                habits.add(habit)
+        return habits.pop() if len(habits) == 1 else None
+
+    def pending_symbol(self, t: Any) -> Value | None:
+        value = t._value
+        return value.value if type(value) is Pending and value.array is None else None
+
+    def record_update(self, key: Any, optimizer: Any, run: Callable[[], None]) -> None:
+        before, met, scalars = self.point, len(self.order), len(self.scalars)
+        written = set(self.writes)
+        run()
+        _, tensors, _ = optimizer.depends()
+        own = set(map(id, tensors))
+        new = self.order[met:]
+        if self.point is self.root or None in key[2] or not own.issuperset(map(id, new)):
+            return
+        jump = before.jumps[key] = Jump(self.point)
+        jump.tensors, jump.met = tensors, new
+        jump.known = {id(t): self.known[id(t)] for t in new}
+        jump.scalars = self.scalars[scalars:]
+        jump.writes = {
+            i: (t, t._value.value) for i, (t, _) in self.writes.items() if i not in written
+        }
+
+    # ---- computing -----------------------------------------------------------------------------
+
+    def settle(self, habit: Habit | None = None) -> None:
+        """Compute everything that is pending; ``habit``: at the end of a step."""
+        with self.lock:
+            if self.pending or self.writes or self.updates:
+                modes = current()
+                before, quiet = modes.interpreter, modes.quiet
+                # a look may come from within an op that runs quietly already
+                modes.interpreter, modes.quiet = None, self.quiet
+                try:
+                    self.compute(habit)
+                finally:
+                    over = self.ripe and (self.idle > IDLE or not self.habits)
+                    modes.interpreter, modes.quiet = None if over else before, quiet
+
+    def compute(self, habit: Habit | None) -> None:
+        written = {id(t._value) for t, _ in self.writes.values()}
+        # the list here, the name in the loop and the call hold each of them once
+        held = [p for p in self.pending if getrefcount(p) > (4 if id(p) in written else 3)]
+        writes = self.written()
+        key = (tuple([p.value for p in held]), tuple([(at, value) for at, _, value in writes]))
+        piece = self.point.runs.get(key)
+        if piece is None:
+            piece = self.point.runs[key] = Piece(self.point, *key)
+        order, scalars, holders, hidden = self.order, self.scalars, self.holders, self.hidden
+        for t, array in hidden:
+            t._value = array
+        self.begin()
+        habit = habit or self.usual(order)
+        try:
+            results = piece(order, scalars, habit is not None and habit.allows(piece))
+        except BaseException:
+            for p in held:
+                p.owner = failed
+            raise
+        for p, array in zip(held, results, strict=True):
+            p.array = array
+        self.give(holders)
+        if habit is None or not habit.native:
+            self.computed += 1
+            self.idle += 1
+        else:
+            self.native += 1
+            self.idle = 0
+
+    def written(self) -> list[tuple[int, Any, Value]]:
+        """Every tensor to be written: its position, itself with its memory, its new symbol."""
+        found = []
+        for t, array in self.writes.values():
+            value = t._value.value
+            t._value = array
+            found.append((self.known[id(t)][0], t, value))
+        found += [(self.known[i][0], t, value) for i, (t, value) in self.updates.items()]
+        return found
+
+    def give(self, holders: list[ref[Any]]) -> None:
+        """Every tensor that is still held gets its array; views show the memory of their base."""
+        for reference in holders:
+            t = reference()
+            if t is None or type(t._value) is not Pending:
+                continue
+            if t._parent is not None:
+                op, attrs = t._view
+                t._value = op.forward(array_of(t._parent), **attrs)
+            else:
+                t._value = t._value.array
+
+
+class Habit:
+    """What an optimiser's steps have been like: is it worth compiling them?
+
+    That depends on its own steps alone, never on what else ran before, nor on what is compiled
+    already: the same program gives the same bits.
+    """
+
+    FIRST, USUAL = 8, 4  # so many pieces are compiled at once, others when they have come so often
+
+    def __init__(self, optimizer: ref[Any]) -> None:
+        self.optimizer = optimizer
+        self.counts: dict[Piece, int] = {}
+        self.misses = 0
+        self.native = False
+
+    def allows(self, piece: Piece) -> bool:
+        """Whether a piece runs as native code this time."""
+        count = self.counts[piece] = self.counts.get(piece, 0) + 1
+        self.native = len(self.counts) <= self.FIRST or count >= self.USUAL
+        self.misses = 0 if self.native else self.misses + 1
+        if self.misses > PATIENCE:
+            optimizer = self.optimizer()
+            if optimizer is not None:
+                optimizer._plain = True
+        return self.native
+
+
+class Failed:
+    """The owner of values that could not be computed: the error was raised where they were."""
+
+    def __init__(self) -> None:
+        self.holders: list[Any] = []
+
+    def settle(self) -> None:
+        raise ContraflowError(
+            "this value was never computed: an error came before\n"
+            "  fix: look at the first error; cf.set_default_mode('eager') shows it at its line"
+        )
+
+
+failed = Failed()
+
+
+def leaves_of(nodes: list[OpNode]) -> list[Any]:
+    """The leaves under nodes, each once."""
+    found = {}
+    for node in nodes:
+        for edge in node.edges:
+            if edge is not None and edge[1] < 0:
+                found[id(edge[0])] = edge[0]
+    return list(found.values())
+
+
+def in_range(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> bool:
+    """Whether it is known that an op has no reason to complain about the numbers it gets."""
+    if op.name in DIVIDING:
+        return any(isinstance(a, Tensor) and a._value.dtype.kind == "f" for a in args)
+    if op.name not in INDEXED:
+        return False
+    x, index = args
+    labels = index._value
+    if type(labels) is not np.ndarray or labels.dtype.kind not in "iu" or not x._value.ndim:
+        return False
+    size = x._value.shape[attrs["dim"]]
+    return not labels.size or (labels.min() >= 0 and labels.max() < size)
+
+
+def shapes(op: Op, values: list[Any], attrs: dict[str, Any]) -> tuple[Aval, ...]:
+    """The shapes and dtypes of the results."""
+    dtype = next((v.aval.dtype for v in reversed(values) if isinstance(v, Value)), default_dtype())
+    avals = [v.aval if isinstance(v, Value) else Aval((), dtype) for v in values]
+    found = op.shape(*avals, **attrs)
+    return found if isinstance(found, tuple) else (found,)

@@ -1,0 +1,138 @@
+"""What the lazy interpreter has met so far: a tree of programs that share their beginnings.
+
+A path from the root is what was put off between two moments at which values were needed: tensors
+met, ops called, numbers read. The same program met again walks the same path and makes nothing
+new. At a point of the tree hangs what was made of the program that ends there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from contraflow.graph.ir import Equation, Graph, Value
+from contraflow.ops.record import Aval, Op
+from contraflow.tensor.tape import NUMBERS
+
+__all__ = ["Jump", "Point", "Step", "program", "repeated"]
+
+
+class Point:
+    """A place in the tree, and how it was reached."""
+
+    __slots__ = ("above", "event", "jumps", "likely", "met", "runs", "scalars", "steps")
+
+    def __init__(self, above: Point | None = None, event: Any = None) -> None:
+        self.above, self.event = above, event
+        self.likely: Step | None = None  # the op that came next the last time
+        self.steps: list[Step] = []
+        self.met: dict[Any, tuple[Value, Point]] = {}  # tensors that may come next, by their look
+        self.scalars: dict[str, tuple[Value, Point]] = {}
+        self.jumps: dict[Any, Jump] = {}
+        self.runs: dict[Any, Any] = {}
+
+    def meet(self, aval: Aval, tracked: bool) -> tuple[Value, Point]:
+        """The symbol of a tensor that comes next, and where the path goes on."""
+        key = (aval.shape, aval.dtype.name, tracked)
+        found = self.met.get(key)
+        if found is None:
+            value = Value(aval)
+            found = self.met[key] = value, Point(self, value)
+        return found
+
+    def scalar(self, aval: Aval, label: str) -> tuple[Value, Point]:
+        """The symbol of a number that is read next."""
+        found = self.scalars.get(label)
+        if found is None:
+            value = Value(aval, label)
+            found = self.scalars[label] = value, Point(self, (value,))
+        return found
+
+    def add(self, op: Op, inputs: list[Any], bits: int, equation: Equation) -> Step:
+        """The op that comes next, for the first time."""
+        step = Step(op, inputs, bits, equation, Point(self, equation))
+        self.steps.append(step)
+        return step
+
+
+class Step:
+    """An op on a path: what it is called with, and where the path goes on."""
+
+    __slots__ = ("attrs", "bits", "equation", "exact", "inputs", "numbers", "op", "point")
+
+    def __init__(
+        self, op: Op, inputs: list[Any], bits: int, equation: Equation, point: Point
+    ) -> None:
+        self.op, self.inputs, self.bits, self.attrs = op, inputs, bits, equation.attrs
+        self.equation, self.point = equation, point
+        self.numbers = numbers_of(inputs)
+        self.exact = exactly(self.attrs)
+
+    def is_called(self, op: Op, inputs: list[Any], bits: int, attrs: dict[str, Any]) -> bool:
+        """Whether a call is this op on the same operands."""
+        return (
+            self.op is op
+            and self.bits == bits
+            and self.inputs == inputs
+            and self.attrs == attrs
+            and (self.numbers is None or self.numbers == numbers_of(inputs))
+            and (self.exact is None or self.exact == exactly(attrs))
+        )
+
+
+def numbers_of(inputs: list[Any]) -> list[str] | None:
+    """The Python numbers among operands, told apart also where they compare equal (1, 1.0, True,
+    0.0 and -0.0)."""
+    return [repr(v) for v in inputs if type(v) in NUMBERS] or None
+
+
+def exactly(attrs: dict[str, Any]) -> str | None:
+    """The numbers among attributes, in the same way."""
+    numbers = [v for v in attrs.values() if type(v) in NUMBERS]
+    return repr(numbers) if numbers else None
+
+
+class Jump:
+    """A part of a program that need not be walked again: backward, an optimiser's update."""
+
+    __slots__ = ("end", "grads", "known", "met", "scalars", "tensors", "writes")
+
+    def __init__(self, end: Point) -> None:
+        self.end = end
+        self.grads: list[tuple[int, Value]] = []  # (the position of a leaf, its gradient)
+        self.tensors: list[Any] = []  # those that must be the same ones
+        self.met: list[Any] = []  # those of them that are met on the way
+        self.known: dict[int, tuple[int, Value]] = {}  # their positions and symbols
+        self.scalars: list[Callable[[], float]] = []
+        self.writes: dict[int, tuple[Any, Value]] = {}
+
+
+def path(point: Point) -> Iterator[Point]:
+    """The points from the root, which is left out."""
+    found = []
+    at: Point | None = point
+    while at is not None and at.above is not None:
+        found.append(at)
+        at = at.above
+    return reversed(found)
+
+
+def program(point: Point, outputs: list[Value], writes: list[tuple[int, Value]]) -> Graph:
+    """The graph of a path: its tensors and then its numbers are the inputs, in order."""
+    inputs: list[Value] = []
+    scalars: list[Value] = []
+    equations: list[Equation] = []
+    for at in path(point):
+        if isinstance(at.event, Value):
+            inputs.append(at.event)
+        elif isinstance(at.event, Equation):
+            equations.append(at.event)
+        else:
+            scalars.extend(at.event)
+    targets = [(inputs[position], value) for position, value in writes]
+    return Graph("loop", [*inputs, *scalars], equations, outputs, targets)
+
+
+def repeated(graph: Graph) -> list[Value]:
+    """The outputs that are an input, too: they are copies."""
+    return [v for v in graph.outputs if v.equation is None]
