@@ -13,15 +13,19 @@ from contraflow.base.threads import chosen, get_num_threads
 
 __all__ = ["Pace"]
 
-SHARE = 0.01  # of the time may be lost with trying what was slower
+SHARE = 0.01  # of the time may be lost to a team that is slower
+DEEP = 20  # calls on one thread whose time the purse holds
 RECENT = 8  # calls that a mean is about
+SOON, LATE = 16, 1024  # calls of a team between two trials of one thread
 
 
 class Pace:
     """Chooses between one thread and all of them.
 
-    Trials are paid from a purse into which each call puts a share of its time: however slow the
-    other way is, it costs no more than that, and what it has cost is waited for.
+    There is a purse. What a team gains goes in, what it loses is paid from it, and calls on one
+    thread put in a share of their time. A team is tried when the purse holds what that will cost,
+    and used while it is the faster way and the purse is not empty: over any time, a step is slower
+    than on one thread by no more than that share.
     """
 
     def __init__(self, most: int) -> None:
@@ -34,6 +38,7 @@ class Pace:
         self.means = {False: 0.0, True: 0.0}  # nanoseconds of a call, alone and together
         self.purse = 0.0
         self.trials = [False, False, True, True]  # the first of each kind is cold
+        self.rest = self.due = SOON
 
     def ask(self) -> None:
         """Look how many threads are allowed now."""
@@ -49,28 +54,37 @@ class Pace:
             return
         means = self.means
         trial = bool(self.trials)
-        together = self.trials.pop(0) if trial else means[True] < means[False]
+        together = self.trials.pop(0) if trial else means[True] < means[False] and self.purse >= 0
         start = perf_counter_ns()
         run(self.threads if together else 1)
-        spent = perf_counter_ns() - start
-        if trial:
-            self.tried(together, spent / calls, calls)
+        spent = (perf_counter_ns() - start) / calls
+        if not trial or self.trials[:1] != [together]:
+            self.note(together, spent, RECENT if not trial else 2)
+        gained = means[False] - spent if together else SHARE * spent
+        self.purse = min(self.purse + gained * calls, DEEP * means[False])
+        if not self.trials:
+            self.plan(together, calls)
+
+    def note(self, together: bool, spent: float, calls: int) -> None:
+        """A mean moves. The odd call that takes ten times as long is the purse's business."""
+        mean = self.means[together]
+        if not mean:
+            self.means[together] = spent
+            if not together:
+                self.purse = DEEP * spent / 4  # enough to begin with
         else:
-            means[together] += (spent / calls - means[together]) / RECENT
-            self.purse += SHARE * spent
-            if self.purse > self.price(not together):
+            self.means[together] += (min(spent, 2 * mean) - mean) / calls
+
+    def plan(self, together: bool, calls: int) -> None:
+        """Whether the other way should be tried next."""
+        alone, team = self.means[False], self.means[True]
+        if team < alone:
+            self.due -= calls * together
+            if self.due <= 0:
+                self.rest = self.due = min(2 * self.rest, LATE)
                 self.ask()
-                self.trials = [True, True] if not together else [False]
-
-    def price(self, together: bool) -> float:
-        """What a trial will cost, as far as one knows."""
-        more = max(self.means[together] - self.means[not together], self.means[not together] / 10)
-        return more * (2 if together else 1)
-
-    def tried(self, together: bool, spent: float, calls: int) -> None:
-        """Note a trial; the first of two only wakes the workers, but is paid for."""
-        usual, mean = self.means[not together], self.means[together]
-        if usual:
-            self.purse -= (spent - usual) * calls
-        if self.trials[:1] != [together]:
-            self.means[together] = (mean + spent) / 2 if mean else spent
+                self.trials = [False]
+        elif self.purse > 2 * max(team - alone, alone / 10):
+            self.rest = self.due = SOON
+            self.ask()
+            self.trials = [True, True]
