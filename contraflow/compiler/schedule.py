@@ -234,10 +234,19 @@ class Scheduler:
 
     def afloat(self, value: Value) -> int:
         """The first kernel that can compute a floating value."""
-        e = self.floating[value]
-        return max((self.afloat(v) if v in self.floating and v.shape == value.shape
-                    else 0 if v in self.leaves or v in self.numbers else self.ready(v)
-                    for v in e.values), default=0)  # fmt: skip
+        earliest, stack, seen = 0, [value], {value}
+        while stack:
+            v = stack.pop()
+            if v not in self.floating:  # it landed meanwhile
+                earliest = max(earliest, self.ready(v))
+                continue
+            for u in self.floating[v].values:
+                if u in self.floating and u.shape == v.shape:
+                    stack += [u] * (u not in seen)
+                    seen.add(u)
+                elif u not in self.leaves and u not in self.numbers:
+                    earliest = max(earliest, self.ready(u))
+        return earliest
 
     def copied(self, value: Value, number: int) -> Node:
         """A floating value as an expression of kernel ``number``."""
@@ -303,10 +312,14 @@ class Scheduler:
     # ---- the whole -----------------------------------------------------------------------------
 
     def run(self) -> Program:
+        # what the optimiser derives from its step count comes first, so that updates can join the
+        # products that give the gradients
+        self.open(())
         for e in self.graph.equations:
             if not self.native(e):
                 self.opaque(e)
         finish(self)
+        self.kernels[:] = [k for k in self.kernels if k.anchor or k.stores or k.reductions]
         return self.program
 
     def native(self, e: Equation) -> bool:
