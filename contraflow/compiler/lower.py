@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contraflow.base.errors import ArgumentError, IndexOutOfRange, lesson
+from contraflow.compiler.algebra import shorten
 from contraflow.compiler.opened import OPENED
 from contraflow.compiler.precision import as_a_whole, halves, one_by_one
 from contraflow.compiler.ranges import ranges
@@ -32,7 +33,7 @@ def lower(graph: Graph) -> Graph:
     for rule_for in (as_a_whole, opened, one_by_one) if narrow else (opened,):
         graph = verify(expand(graph, rule_for))
     graph = verify(fold(graph))
-    return verify(drop_dead(merge(graph)))
+    return verify(drop_dead(verify(shorten(merge(graph)))))
 
 
 INDEXED = frozenset((

@@ -8,6 +8,7 @@ scattered to their places; what leads back from means is gathered, phase by phas
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -151,7 +152,7 @@ def max_pool_spread(g: Any, x: Any, y: Any, kernel: Shape, **window: Any) -> Any
     n = len(kernel)
     axes = axes_of(x.shape[x.ndim - n :], kernel, **window)
     how = (window["stride"], window["padding"], window["dilation"])
-    if inside(sizes(axes), kernel, *how) and apart(kernel, *how) and x.size:
+    if inside(sizes(axes), kernel, *how) and apart(kernel, how[0], how[2]) and x.size:
         return NotImplemented
     place = rows(max_pool_index_op(x, kernel=kernel, **window), n)
     image = full(shape=tuple(rows(x, n).shape), value=0, dtype=g.dtype)
@@ -199,7 +200,7 @@ def avg_pool_spread(
     axes = axes_of(size, kernel, stride, padding, ceil)
     if tuple(size) == tuple(kernel) and not max(padding) and not isinstance(divisor, int):
         return expand(div_op(g, float(prod(size))), shape=(*g.shape[:lead], *size))
-    if inside(sizes(axes), kernel, stride, padding) and apart(kernel, stride, padding) and g.size:
+    if inside(sizes(axes), kernel, stride, padding) and apart(kernel, stride) and g.size:
         return NotImplemented
     x = div_op(g, counts(axes, kernel, stride, padding, divisor, g))
     for i, (axis, k, s, p) in enumerate(zip(axes, kernel, stride, padding, strict=True)):
@@ -239,7 +240,7 @@ def spread_along(g: Any, dim: int, size: int, kernel: int, stride: int, padding:
     return cut(flat, dim, 0, size)
 
 
-POOLS = {
+POOLS: dict[str, Callable[..., Any]] = {
     "max_pool": max_pool, "max_pool_index": max_pool_index, "max_pool_spread": max_pool_spread,
     "max_pool_take": max_pool_take, "avg_pool": avg_pool, "avg_pool_spread": avg_pool_spread,
 }  # fmt: skip

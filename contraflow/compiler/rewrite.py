@@ -16,10 +16,10 @@ from contraflow.graph.ir import Equation, Graph, Operand, Value
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.tensor import Tensor, make
 
-__all__ = ["expand", "fold", "merge", "traced"]
+__all__ = ["Copy", "expand", "fold", "merge", "traced"]
 
 
-class _Copy:
+class Copy:
     """A graph being written anew: what each old operand has become."""
 
     def __init__(self, graph: Graph) -> None:
@@ -70,7 +70,7 @@ def traced(
 def expand(graph: Graph, rule_for: Callable[[Equation], Callable[..., Any] | None]) -> Graph:
     """Replace each equation that has a rule by what the rule does, all the way down."""
     while True:
-        copy, changed = _Copy(graph), False
+        copy, changed = Copy(graph), False
         for e in graph.equations:
             inputs = [copy.read(v) for v in e.inputs]
             rule = rule_for(e)
@@ -92,7 +92,7 @@ def expand(graph: Graph, rule_for: Callable[[Equation], Callable[..., Any] | Non
 
 def merge(graph: Graph) -> Graph:
     """One equation for all that have the same op, operands and attributes (none that draws)."""
-    copy = _Copy(graph)
+    copy = Copy(graph)
     seen: dict[Any, Equation] = {}
     for e in graph.equations:
         inputs = [copy.read(v) for v in e.inputs]
@@ -113,7 +113,7 @@ def identity(operand: Operand) -> Any:
 
 def fold(graph: Graph) -> Graph:
     """Compute single numbers that depend on numbers alone: they become constants."""
-    copy = _Copy(graph)
+    copy = Copy(graph)
     for e in graph.equations:
         inputs = [copy.read(v) for v in e.inputs]
         known = [copy.constants.get(v) if isinstance(v, Value) else v for v in inputs]

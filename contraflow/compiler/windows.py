@@ -58,7 +58,7 @@ def inside(
     return within and not max(padding) and prod(kernel) <= MOST_TAPS
 
 
-def apart(kernel: Shape, stride: Shape, padding: Shape, dilation: Shape | None = None) -> bool:
+def apart(kernel: Shape, stride: Shape, dilation: Shape | None = None) -> bool:
     """Whether no element belongs to two windows."""
     return all(k <= t for k, t in zip(kernel, stride, strict=True)) and max(dilation or (1,)) == 1
 
@@ -106,8 +106,8 @@ def pool(s: Scheduler, e: Equation) -> bool:
 def spread(s: Scheduler, e: Equation) -> bool:
     """Numbers of windows back to the image: to the first maximum of each, or to all alike."""
     g, (out,) = operands(e)[0], e.outputs
-    how = [e.attrs[name] for name in ("kernel", "stride", "padding")]
-    disjoint = apart(*how, e.attrs.get("dilation"))
+    a = e.attrs
+    disjoint = apart(a["kernel"], a["stride"], a.get("dilation"))
     buffer = Buffer("arena", out.dtype, out.size)
     image = Place.of(buffer, out.shape)
     into = windows(e, image, g.shape)

@@ -247,3 +247,22 @@ def test_the_gradient_of_a_gradient_of_maxima():
         return g.detach(), *cf.autograd.grad((g * g).sum(), [x])
 
     compared(penalty, x, rtol=1e-4)
+
+
+def test_what_is_masked_or_summed_after_maxima_is_so_before():
+    """ReLU before a pool: its gradient and the bias's are taken where there are fewer numbers."""
+    rng = np.random.default_rng(8)
+    x, w, b = made(rng, 3, 2, 8, 9), made(rng, 4, 2, 3, 3), made(rng, 4)
+    with cf.no_grad():
+        x[0, 0, 3, 3] = float("nan")
+
+    def step(x, w, b):
+        y = F.max_pool2d(F.relu(F.conv2d(x, w, b, padding=1)), 2)
+        weights = cf.sin(cf.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
+        return y.detach(), *cf.autograd.grad((y * weights).sum(), [x, w, b])
+
+    native = compared(step, x, w, b)
+    carried = [k for k in native.program.kernels if "max_pool_spread" in k.ops]
+    assert [k.dims for k in carried] == [(3, 4, 4, 4)]
+    large = [k for k in native.program.kernels if k.dims == (3, 4, 8, 9)]
+    assert all(k.anchor is not None or not k.reductions for k in large)
