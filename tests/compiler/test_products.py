@@ -213,6 +213,21 @@ def test_expressions_that_read_much_run_over_whole_rows():
     assert not plan.written
 
 
+def test_updates_join_the_products_of_the_gradients_whatever_the_loss():
+    model = nn.Linear(20, 3)
+    optimizer = cf.optim.Adam(model.parameters())
+
+    def step(x, y):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+    x, y = cf.ones(8, 20), cf.ones(8, 3)
+    step(x, y)
+    (update,) = (k for k in kernels_of(step, x, y) if k.dims == (3, 20))
+    assert "sqrt" in update.ops
+
+
 # ---- other CPUs --------------------------------------------------------------------------------
 
 CPUS = {
