@@ -57,6 +57,8 @@ DIVIDING = frozenset((
 ))  # fmt: skip
 LOOKING = INDEXED | DIVIDING | frozenset((
     "scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "ravel_index",
+    "inverse", "solve", "pseudoinverse", "cofactors", "det", "slogdet", "cholesky", "eigh", "svd",
+    "svd_full", "qr", "qr_full",
 ))  # fmt: skip
 
 

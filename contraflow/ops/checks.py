@@ -30,10 +30,15 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def values(t: Any) -> np.ndarray[Any, Any] | None:
-    """The numbers of a tensor, for a check before work starts; None under capture."""
-    if capturing() or type(t._value) is not np.ndarray:
+    """The numbers of a tensor, for a check before work starts; None under capture.
+
+    Integers that were put off (see ``compiler.lazy``) are computed for it: labels, which may be out
+    of range. Other numbers that were put off are not looked at.
+    """
+    value = t._value
+    if capturing() or (type(value) is not np.ndarray and value.dtype.kind != "i"):
         return None
-    return t._value
+    return value if type(value) is np.ndarray else np.asarray(value)
 
 
 def check_tensors(what: str, **operands: Any) -> None:

@@ -46,7 +46,7 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
         interpreter = current().interpreter
         if interpreter is not None:
             interpreter.stepped(self)
-        elif self._steps >= RIPE and policy.start is not None and not self._plain:
+        elif self._steps + 1 >= RIPE and policy.start is not None and not self._plain:
             policy.start(self)
         self._steps += 1
         return result
