@@ -81,7 +81,7 @@ class Guards:
             if captured.passed(t, given)._grad is not None:
                 return f"{name_of(t)}.grad is there: the step adds to it"
         held = self.fixed or [captured.actual(e, given) for e in captured.externals]
-        if None not in held and self.known(held):
+        if (self.fixed or not any(t is None for t in held)) and self.known(held):
             return None
         pairs = zip(held, captured.externals, captured.tracked, self.hooks, strict=True)
         for t, external, tracked, hooks in pairs:

@@ -162,7 +162,7 @@ class Compiled:
         if capturing():
             raise CaptureError(
                 lesson(
-                    "an epoch is many calls of a step: it cannot be a part of another compiled step",
+                    "an epoch is many calls of a step: it cannot be part of another compiled step",
                     fix="call step.epoch(loader) from plain Python",
                 )
             )
