@@ -53,12 +53,16 @@ argsort_op = op(
 
 def _topk(x: Array, k: int, dim: int, largest: bool) -> Array:
     n = x.shape[dim]
-    if n < 256 or 4 * k > n:
+    if n < 256 or 4 * k > n or not k or (x.dtype.kind == "f" and np.isnan(x).any()):
         return np.take(_argsort(x, dim, largest), np.arange(k), dim)
-    part = slice(n - k, n) if largest else slice(0, k)
-    found = np.argpartition(x, n - k if largest else k - 1 if k else 0, axis=dim)
-    found = found[(slice(None),) * dim + (part,)]
-    found = np.sort(found, axis=dim)  # in their order, for a stable sort of the few
+    rows = np.moveaxis(x, dim, -1)
+    place = n - k if largest else k - 1
+    edge = np.partition(rows, place, axis=-1)[..., place : place + 1]
+    better, equal = rows > edge if largest else rows < edge, rows == edge
+    free = k - better.sum(-1, keepdims=True)  # of those at the edge, the first come in
+    chosen = better | (equal & (np.cumsum(equal, -1) <= free))
+    found = np.nonzero(chosen)[-1].reshape(*rows.shape[:-1], k)
+    found = np.moveaxis(found, -1, dim)  # in their order, for a stable sort of the few
     order = _argsort(np.take_along_axis(x, found, dim), dim, largest)
     return np.take_along_axis(found, order, dim)
 
