@@ -8,7 +8,7 @@ from typing import Any
 from contraflow.base.errors import ArgumentError, lesson
 from contraflow.base.modes import RIPE, capturing, local, policy
 from contraflow.compiler.lazy import Lazy
-from contraflow.compiler.llvm import binding
+from contraflow.compiler.llvm import available, binding
 
 __all__ = ["get_default_mode", "set_default_mode", "start"]
 
@@ -75,7 +75,7 @@ def set_default_mode(mode: str) -> None:
     if modes.interpreter is not None:
         modes.interpreter.settle()
     policy.mode = mode
-    modes.interpreter = _own.get(0) if mode == "lazy" else None
+    modes.interpreter = _own.get(0) if mode == "lazy" and available() else None
 
 
 def get_default_mode() -> str:
