@@ -16,18 +16,7 @@ from dataclasses import dataclass
 from math import prod
 
 from contraflow.compiler.emit import Emitter, Reg, kind_of
-from contraflow.compiler.image import (
-    Part,
-    Scratch,
-    backward_parts,
-    blocks,
-    clear,
-    forward_part,
-    in_space,
-    plus,
-    times,
-    walk_taps,
-)
+from contraflow.compiler.image import Scratch, blocks, clear, plus, times, walk_taps
 from contraflow.compiler.kernels import (
     Body,
     Text,
@@ -38,6 +27,7 @@ from contraflow.compiler.kernels import (
     strips,
 )
 from contraflow.compiler.loops import Buffer, Convolution, Kernel, Place
+from contraflow.compiler.positions import Part, backward_parts, forward_part, in_space
 from contraflow.compiler.targets import target
 from contraflow.compiler.weight_gradient import weight_gradient, weight_scratch_of
 

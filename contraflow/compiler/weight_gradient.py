@@ -16,18 +16,11 @@ from dataclasses import replace
 from math import gcd, prod
 
 from contraflow.compiler.emit import Emitter, Reg, kind_of
-from contraflow.compiler.image import (
-    Scratch,
-    blocks,
-    clear,
-    forward_part,
-    pieces,
-    plus,
-    times,
-    walk_taps,
-)
-from contraflow.compiler.kernels import Text, across, shuffled
+from contraflow.compiler.image import Scratch, blocks, clear, pieces, plus, times, walk_taps
+from contraflow.compiler.kernels import Text, across
 from contraflow.compiler.loops import Buffer, Convolution, Kernel
+from contraflow.compiler.packing import turned, widened
+from contraflow.compiler.positions import forward_part
 from contraflow.compiler.targets import target
 
 __all__ = ["weight_gradient", "weight_scratch_of"]
@@ -123,9 +116,9 @@ class _ByChannel(_Form):
         self.together = max(n for n in range(1, room + 1) if batch % n == 0)
         self.panel = self.together * self.s.most * along.count * self.width
         self.images = self.together * self.s.size
-        self.turned = self.panels * self.panel
+        self.dys = self.panels * self.panel
         self.sums = c.groups * self.panels * self.rows * self.width
-        self.size = self.images + self.turned + self.sums
+        self.size = self.images + self.dys + self.sums
         # so many input channels fill whole tiles
         self.per_channel = self.rows // self.channels
         self.unit = self.high // gcd(self.high, self.per_channel)
@@ -135,7 +128,7 @@ class _ByChannel(_Form):
         e, c, part = self.e, self.c, self.part
         self.name(scratch)
         self.dy_turned = e.gep(self.memory, str(self.images), self.kind)
-        self.totals = e.gep(self.memory, str(self.images + self.turned), self.kind)
+        self.totals = e.gep(self.memory, str(self.images + self.dys), self.kind)
         clear(e, self.memory, self.images, self.kind, self.lanes)
         clear(e, self.totals, self.sums, self.kind, self.lanes)
         self.begin = times(e, "%begin", self.unit)
@@ -229,7 +222,7 @@ class _ByChannel(_Form):
         with e.wide(n):
             block = [e.load(line, self.kind) for line in lines]
             block += [zero] * (n - len(block))
-            for k, reg in enumerate(transposed(e, block)):
+            for k, reg in enumerate(turned(e, block)):
                 e.store(reg, e.gep(to, str(k * self.width), self.kind))
 
     # ---- tiles ---------------------------------------------------------------------------------
@@ -324,20 +317,6 @@ class _ByChannel(_Form):
                     e.store(reg, e.gep(to, str(k * self.rows), self.kind))
 
 
-def transposed(e: Emitter, rows: list[Reg]) -> list[Reg]:
-    """The transpose of as many vectors as they have lanes."""
-    n, size = len(rows), 1
-    while size < n:  # exchange blocks of 1, 2, 4 ... lanes between partners
-        done: list[Reg] = list(rows)
-        for r in (r for r in range(n) if not r & size):
-            a, b = rows[r], rows[r + size]
-            low = [k if not k & size else n + (k ^ size) for k in range(n)]
-            high = [(k ^ size) if not k & size else n + k for k in range(n)]
-            done[r], done[r + size] = shuffled(e, a, b, low), shuffled(e, a, b, high)
-        rows, size = done, 2 * size
-    return rows
-
-
 # ---- lanes are positions -------------------------------------------------------------------------
 
 
@@ -418,17 +397,8 @@ class _ByPosition(_Form):
 
     def part_of(self, pointer: str, width: int) -> Reg:
         """A vector that begins with ``width`` elements, then zeros."""
-        e, n = self.e, self.lanes
-        with e.wide(width):
-            reg = e.load(pointer, self.kind)
-            if width == n:
-                return reg
-            if width > 1:
-                lanes = [*range(width), *[width] * (n - width)]
-                return shuffled(e, reg, e.const(0, self.kind), lanes)
-            zero = e.const(0, self.kind)
-        with e.wide(n):
-            return e.packed([reg] + [zero] * (n - 1))
+        with self.e.wide(width):
+            return widened(self.e, self.e.load(pointer, self.kind), self.lanes)
 
     def finish(self, first: str) -> None:
         """Add the lanes."""

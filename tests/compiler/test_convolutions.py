@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import contraflow as cf
+from contraflow.base import threads
+from contraflow.compiler import native as compiler
 from contraflow.compiler.loops import Convolution, Opaque
 from contraflow.nn import functional as F
 
@@ -173,6 +175,50 @@ def test_infinity_stays_where_it_is():
     y = step(x, w).numpy()
     assert np.isinf(y[0, 0, 1:4, 1:4]).all()
     assert np.isfinite(y).sum() == 50 - 9
+
+
+# ---- any division gives the same bits ------------------------------------------------------------
+
+DIVIDED = [f"random {seed}" for seed in (0, 1, 6, 7, 12, 15, 21, 33)] + [
+    "large image", "large image, strided", "large volume", "large depthwise", "depth multiplier",
+    "one image, many channels", "all channels at once",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DIVIDED)
+def test_any_division_gives_the_same_bits(name, monkeypatch):
+    """Kernels in 1, 2, 3 and 5 parts, each with scratch memory of its own."""
+    monkeypatch.setattr(threads, "_chosen", 5)
+    monkeypatch.setattr(compiler, "LEAST", 0.0)
+    monkeypatch.setattr(compiler, "ALONE", 0.0)
+    monkeypatch.setattr(compiler, "GAIN", np.inf)
+    if name in SPECIAL:
+        rng = np.random.default_rng(3)
+        (shape, weight, how), dtype = SPECIAL[name], np.float32
+    else:
+        rng, _, shape, outputs, kernel, how, dtype = random_case(int(name.split()[1]))
+        weight = (outputs, shape[1] // how["groups"], *kernel)
+    conv = getattr(F, f"conv{len(shape) - 2}d")
+    x, w = made(rng, *shape, dtype=dtype), made(rng, *weight, dtype=dtype)
+
+    def step(x, w):
+        y = F.relu(conv(x, w, **how))
+        return (
+            y.detach(),
+            y.sum((0, *range(2, y.ndim))).detach(),
+            *cf.autograd.grad((y * y).sum(), [x, w]),
+        )
+
+    compiled = cf.compile(step)
+    results = compiled(x, w)
+    native = native_of(compiled)
+    assert any(native.teams)
+    alone = [t.numpy().tobytes() for t in results]
+    for count in (2, 3, 5):
+        for buffer in native.program.outputs:
+            native.arrays[buffer].fill(7)
+        native.run(count)
+        assert [native.arrays[b].tobytes() for b in native.program.outputs] == alone, count
 
 
 # ---- pooling -------------------------------------------------------------------------------------
