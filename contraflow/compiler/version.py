@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contraflow.base.changes import changes
-from contraflow.base.errors import IndexOutOfRange, lesson
 from contraflow.base.tree import map_tree
 from contraflow.capture.step import CapturedStep, Hole, check_own
 from contraflow.compiler.address import address_of
 from contraflow.compiler.finite import inspect
 from contraflow.compiler.guards import Guards
 from contraflow.compiler.loops import Buffer, Opaque
-from contraflow.compiler.lower import index_guard, lower
+from contraflow.compiler.lower import broken, index_guard, lower
 from contraflow.compiler.native import Native
 from contraflow.compiler.schedule import schedule
 from contraflow.graph.text import to_text
@@ -325,18 +324,6 @@ class Version:
             changes.tensors += 1
         elif self.steady and self.pointed is not None and not self.careful:
             self.seen = self.now
-
-
-def broken(name: str, checks: Any) -> IndexOutOfRange:
-    """The error that the guard stands for."""
-    sizes = sorted({size for _, size in checks})
-    return IndexOutOfRange(
-        lesson(
-            f"{name}: a label or an index lies outside 0..size-1; nothing was changed",
-            [("sizes", ", ".join(map(str, sizes)))],
-            "check y.min() and y.max() against the number of classes",
-        )
-    )
 
 
 class Returned:
