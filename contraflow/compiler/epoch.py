@@ -16,13 +16,13 @@ import numpy as np
 
 from contraflow.base.errors import CaptureError, IndexOutOfRange, lesson
 from contraflow.base.interrupts import interrupts_wait
-from contraflow.base.modes import current
+from contraflow.base.modes import at_once, capturing
 from contraflow.base.tree import map_tree
 from contraflow.capture.step import Hole
 from contraflow.compiler.driver import MEETING_BYTES, YIELD
 from contraflow.compiler.looping import DONE, WORDS, looping
 from contraflow.compiler.loops import Opaque
-from contraflow.compiler.pool import pool, yielding
+from contraflow.compiler.pool import pool, settle, yielding
 from contraflow.compiler.results import HOLE, Results
 from contraflow.tensor import tape
 from contraflow.tensor.tensor import Tensor, make
@@ -40,7 +40,7 @@ PIECE = 0.03  # seconds between two looks at what Python has to do
 
 def run_epoch(step: Compiled, batches: Any, progress: Progress | None) -> Any:
     """``step(*batch)`` for every batch; see ``Compiled.epoch``."""
-    if current().interpreter is not None:
+    if capturing():
         raise CaptureError(
             lesson(
                 "an epoch is many calls of a step: it cannot be a part of another compiled step",
@@ -106,7 +106,7 @@ class Epoch:
         """The loop as one writes it."""
         left = iter(batches)
         while True:
-            with interrupts_wait():
+            with interrupts_wait(), at_once():
                 try:
                     batch = next(left)
                 except StopIteration:
@@ -151,7 +151,7 @@ class Epoch:
         for end in ends:
             size = int(plan.sizes[first])
             while first < end:
-                with interrupts_wait():
+                with interrupts_wait(), at_once():
                     count = self.piece(source, size, end - first, plan)
                 first += count
                 yield count
@@ -293,6 +293,7 @@ class Loop:
                 alone(words, 0, 1)
             else:
                 pool().run(address, words, threads)
+                settle(words)
 
         if pace is None:
             run(1)

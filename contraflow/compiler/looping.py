@@ -29,7 +29,7 @@ RESULT = ("slot", "place", "bytes")  # for each result: where the table says its
 
 
 def copying(name: str, word: str) -> str:
-    """The loop that copies rows of one element."""
+    """The loop that copies rows of one word."""
     return f"""
 {name}:
   %{name}.i = phi i64 [ %first, %some ], [ %{name}.next, %{name} ]
@@ -55,6 +55,8 @@ def loaded(names: tuple[str, ...], counts: tuple[str, ...], block: str) -> str:
     return "\n".join(lines)
 
 
+NARROW = {4: "i32", 8: "i64"}  # bytes of a row: the word
+
 GATHER = f"""
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
@@ -64,8 +66,8 @@ entry:
   %any = icmp ult i64 %first, %last
   br i1 %any, label %some, label %done
 some:
-  switch i64 %width, label %wide [ i64 4, label %four  i64 8, label %eight ]
-{copying("four", "i32")}{copying("eight", "i64")}
+  switch i64 %width, label %wide [ {" ".join(f"i64 {n}, label %n{n}" for n in NARROW)} ]
+{"".join(copying(f"n{n}", word) for n, word in NARROW.items())}
 wide:
   %i = phi i64 [ %first, %some ], [ %next, %wide ]
   %at = getelementptr i64, ptr %rows, i64 %i

@@ -18,7 +18,7 @@ from contraflow.data.sampler import (
     SequentialSampler,
     check_flag,
     count,
-    known,
+    foreseen,
     whole,
 )
 from contraflow.data.stream import generator_or_default
@@ -187,7 +187,7 @@ class DataLoader:
             why = "the loader has its own collate_fn"
         elif arrays is None:
             why = f"the samples of {type(self.dataset).__name__} are made one by one"
-        elif type(groups) is not BatchSampler or not known(self._indices()):
+        elif type(groups) is not BatchSampler or not foreseen(self._indices()):
             why = f"{type(self._indices() or groups).__name__} says the order as it goes"
         if why is not None:
             return why

@@ -22,7 +22,7 @@ __all__ = [
     "SequentialSampler",
     "SubsetRandomSampler",
     "WeightedRandomSampler",
-    "known",
+    "foreseen",
     "whole",
 ]
 
@@ -78,7 +78,7 @@ def whole(sampler: Any) -> bool:
     return isinstance(sampler, _Whole) and kind.__iter__ is _Whole.__iter__
 
 
-def known(sampler: Any) -> bool:
+def foreseen(sampler: Any) -> bool:
     """Whether an epoch's indices can be had before its first batch without changing anything else:
     those of ``whole`` samplers and of plain lists of integers."""
     plain = type(sampler) in (list, tuple, range) and all(type(i) is int for i in sampler)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from contraflow.base.errors import ArgumentError, NonFiniteError, lesson
+from contraflow.base.modes import at_once, policy
+from contraflow.compiler.llvm import available
 from contraflow.ops.join import cat
 from contraflow.optim.lbfgs import LBFGS
 from contraflow.tensor.tensor import Tensor
@@ -77,9 +80,9 @@ def fit(
         callbacks=callbacks, monitor=monitor, augment=augment, accumulate=accumulate,
     )  # fmt: skip
     saver = read_checkpoints(checkpoints, resume)
-    if compile:
+    if compile and available():
         run.native = NativeSteps(run, saver, lambda group: eager_step(run, group))
-    with ctrl_c_waits(run):
+    with ctrl_c_waits(run), alike_from_the_start():
         try:
             begin(run, saver, resume)
             while run.goes_on():
@@ -97,6 +100,22 @@ def fit(
             run.call("end")
             model.eval()
     return run.history
+
+
+@contextmanager
+def alike_from_the_start() -> Iterator[None]:
+    """By default a loop's steps become native once there were some; a run that goes on from a
+    checkpoint would become so at another step, and its last digits would differ."""
+    before = policy.mode
+    if before != "auto":
+        yield
+        return
+    policy.mode = "eager"
+    try:
+        with at_once():
+            yield
+    finally:
+        policy.mode = before
 
 
 def begin(run: Run, saver: Checkpoints | None, resume: bool) -> None:

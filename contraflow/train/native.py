@@ -17,7 +17,7 @@ from contraflow.train.callbacks import Callback, ClipGradNorm, ClipGradValue, Sc
 from contraflow.train.run import unpack
 from contraflow.train.step import losses
 
-__all__ = ["NativeSteps"]
+__all__ = ["NativeSteps", "obstacle"]
 
 CLIPS = (ClipGradNorm, ClipGradValue)  # compute with tensors only: a part of the native step
 
@@ -40,7 +40,10 @@ class NativeSteps:
     """
 
     def __init__(self, run: Any, saver: Any, eager: Callable[[list[Any]], None]) -> None:
-        refuse(run)
+        why = obstacle(run.optimizer, run.callbacks)
+        if why is not None:
+            rule = f"fit: {why}, and a native step does not stop for it"
+            raise ArgumentError(lesson(rule, fix="leave out compile=True"))
         self.run, self.eager = run, eager
         self.uneventful = (
             hasattr(type(run.data), "gathering")
@@ -114,18 +117,14 @@ def all_finite(results: Any) -> bool:
     return all(np.isfinite(part[0]._value).all() for part in results.stacked())
 
 
-def refuse(run: Any) -> None:
-    """Nothing may look at the numbers in the middle of a step."""
-    looks = next((c for c in run.callbacks if changed(c, "before_step", CLIPS)), None)
-    if isinstance(run.optimizer, LBFGS):
-        why = "LBFGS calls the model again until a line search is content"
-    elif looks is not None:
-        why = f"{type(looks).__name__}.before_step looks at the gradients of every step"
-    else:
-        return
-    raise ArgumentError(
-        lesson(f"fit: {why}, and a native step does not stop for it", fix="leave out compile=True")
-    )
+def obstacle(optimizer: Any, callbacks: list[Callback]) -> str | None:
+    """What has to look at numbers in the middle of a step, so that it cannot be one native call."""
+    if isinstance(optimizer, LBFGS):
+        return "LBFGS calls the model again until a line search is content"
+    looks = next((c for c in callbacks if changed(c, "before_step", CLIPS)), None)
+    if looks is not None:
+        return f"{type(looks).__name__}.before_step looks at the gradients of every step"
+    return None
 
 
 def wants_batches(callback: Callback) -> bool:

@@ -340,7 +340,15 @@ class Odd(cf.data.Sampler):
         return 9
 
 
+class Stream(cf.data.IterableDataset):
+    """Does not even say how long it is."""
+
+    def __iter__(self):
+        return iter(data(21))
+
+
 FALLBACKS = {
+    "stream": lambda: DataLoader(Stream(), 8),
     "made one by one": lambda: DataLoader(Scaled(data(20)), 8, shuffle=True),
     "own collate": lambda: DataLoader(data(20), 8, collate_fn=cf.data.default_collate),
     "own iter": lambda: Backwards(data(20), 8),
