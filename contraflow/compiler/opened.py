@@ -15,6 +15,7 @@ from contraflow.base.dtypes import bool_, float64, int64
 from contraflow.base.shapes import Shape
 from contraflow.compiler.gamma import GAMMA
 from contraflow.compiler.pools import POOLS
+from contraflow.compiler.sorting import FEW
 from contraflow.ops.arith import div_op, eq, ge, le, lt, maximum, minimum, mul, ne, where_op
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full, iota
@@ -35,11 +36,13 @@ from contraflow.ops.reduce import count, reduce_max, reduce_min, reduce_sum
 from contraflow.ops.resample import taps
 from contraflow.ops.rounding import round_op
 from contraflow.ops.scan import cummax_index
-from contraflow.ops.sort import argsort_op, search
+from contraflow.ops.sort import argsort_op, search, topk_index
 from contraflow.ops.view import expand, reshape_to, slice_dims
 from contraflow.tensor.tensor import make
 
 __all__ = ["OPENED"]
+
+LONG = 64  # elements of a row
 
 
 # ---- means and products ------------------------------------------------------------------------
@@ -85,12 +88,30 @@ def without(x: Any, dim: int) -> Any:
     return reshape_to(x, shape=tuple(n for d, n in enumerate(x.shape) if d != dim))
 
 
+def place_of(largest: bool) -> Callable[..., Any]:
+    """Along long rows of memory the extremum comes first, then its place: eight at a time each."""
+
+    def rule(x: Any, dim: int, keepdim: bool) -> Any:
+        n = x.shape[dim]
+        if n < LONG or dim != x.ndim - 1 or x.dtype is bool_:
+            return NotImplemented
+        extremum = (reduce_max if largest else reduce_min)(x, dims=(dim,), keepdim=True)
+        reached = logical_or(eq(x, extremum), ne(x, x))
+        place = where_op(reached, iota(size=n, start=0, step=1, dtype=int64), n - 1)
+        return reduce_min(place, dims=(dim,), keepdim=keepdim)
+
+    return rule
+
+
 def topk(x: Any, k: int, dim: int, largest: bool) -> Any:
+    if 0 < k <= FEW:
+        return NotImplemented
     return some(argsort_op(x, dim=dim, descending=largest), dim, 0, k)
 
 
 def kth(x: Any, k: int, dim: int, keepdim: bool) -> Any:
-    found = some(argsort_op(x, dim=dim, descending=False), dim, k, k + 1)
+    first = topk_index(x, k=k + 1, dim=dim, largest=False)
+    found = some(first, dim, k, k + 1)
     return found if keepdim else without(found, dim)
 
 
@@ -292,6 +313,7 @@ OPENED: dict[str, Callable[..., Any]] = {
     },
     "matmul": whole_numbers, "round": rounded,
     **dict.fromkeys(("floor", "ceil", "trunc"), numbers_only), "nan_to_num": nan_to_num,
+    "argmax": place_of(True), "argmin": place_of(False),
     "topk_index": topk, "kthvalue": kth, "median_index": median_place, "median": median,
     "mode_index": mode, "searchsorted": searchsorted, "isin": isin, "histc": histc,
     "ravel_index": ravel_index, "im2col": im2col, "col2im": col2im, "resample": resample, **GAMMA,

@@ -13,7 +13,7 @@ from contraflow.graph.ir import Equation, operands
 if TYPE_CHECKING:
     from contraflow.compiler.schedule import Scheduler
 
-__all__ = ["argsort", "extremum", "running", "scan", "scatter"]
+__all__ = ["argsort", "extremum", "running", "scan", "scatter", "topk"]
 
 
 def along(place: Place, dim: int) -> Place:
@@ -67,6 +67,10 @@ def argsort(s: Scheduler, e: Equation) -> bool:
     n = operands(e)[0].shape[e.attrs["dim"]]
     scratch = Buffer("arena", np.dtype(np.uint8), max(scratch_bytes(n), 1))
     return rows(s, e, "argsort", {"descending": e.attrs["descending"]}, scratch)
+
+
+def topk(s: Scheduler, e: Equation) -> bool:
+    return rows(s, e, "topk", e.attrs)
 
 
 HOW = {"scatter_add": "add", "index_add": "add", "prod": "mul", "amax": "max", "amin": "min"}

@@ -15,7 +15,7 @@ from contraflow.graph.ir import Equation, Graph, Operand, Value
 __all__ = ["ranges"]
 
 Range = tuple[Any, Any]
-PLACES = ("argmax", "argmin", "argsort", "cummax_index")
+PLACES = ("argmax", "argmin", "argsort", "cummax_index", "topk_index")
 SAME = (*VIEWS, "gather", "index_select", "convert", "amax", "amin")
 BOUNDS = ("minimum", "maximum", "clamp_min", "clamp_max")
 WRAPS = ("add", "sub", "mul", "convert")  # beyond the dtype, numbers start from the other end

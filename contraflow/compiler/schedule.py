@@ -27,7 +27,7 @@ from contraflow.compiler.forms import (
     view_put,
 )
 from contraflow.compiler.loops import Buffer, Kernel, Node, Opaque, Place, contiguous
-from contraflow.compiler.ordered import argsort, extremum, running, scan, scatter
+from contraflow.compiler.ordered import argsort, extremum, running, scan, scatter, topk
 from contraflow.compiler.pointwise import POINTWISE
 from contraflow.compiler.views import VIEWS, moved
 from contraflow.compiler.windows import join, pool, spread
@@ -62,6 +62,7 @@ FORMS: dict[str, Callable[[Any, Equation], bool]] = {
     "avg_pool_spread": spread,
     **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp", "recurrence"), scan),
     "argmax": extremum, "argmin": extremum, "cummax_index": running, "argsort": argsort,
+    "topk_index": topk,
     "scatter": scatter, "scatter_add": scatter, "scatter_reduce": scatter, "index_add": scatter,
     "index_copy": scatter,
 }  # fmt: skip

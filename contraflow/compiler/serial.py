@@ -17,7 +17,7 @@ from contraflow.compiler.kernels import Text, strips
 from contraflow.compiler.loops import Buffer, Kernel, Place, Serial
 from contraflow.compiler.pointwise import logaddexp, nan
 from contraflow.compiler.scatter import scatter
-from contraflow.compiler.sorting import argsort
+from contraflow.compiler.sorting import argsort, topk
 
 __all__ = ["serial"]
 
@@ -191,6 +191,7 @@ def running(row: Row, n: int, attrs: dict[str, Any]) -> None:
 ROWS: dict[str, tuple[Callable[[Any, int, dict[str, Any]], None], bool]] = {
     "scan": (scan, True), "recurrence": (recurrence, True), "extremum": (extremum, True),
     "running": (running, True), "argsort": (argsort, False),
+    "topk": (topk, True),
 }  # fmt: skip
 
 

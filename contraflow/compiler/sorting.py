@@ -14,14 +14,25 @@ from contraflow.compiler.pointwise import nan
 if TYPE_CHECKING:
     from contraflow.compiler.serial import Row
 
-__all__ = ["argsort", "scratch_bytes"]
+__all__ = ["FEW", "argsort", "scratch_bytes", "topk"]
 
 KEY = 8  # bytes of scratch for a key: the widest
+FEW = 16  # so many first elements are held in registers
 
 
 def scratch_bytes(n: int) -> int:
     """Two arrays of keys and two of places."""
     return n * 2 * (KEY + 8)
+
+
+def before(e: Emitter, a: Reg, b: Reg, descending: bool) -> Reg:
+    """Whether a comes strictly before b."""
+    first = e.compare("gt" if descending else "lt", a, b)
+    if a[1][0] != "f":
+        return first
+    greater, less = (a, b) if descending else (b, a)
+    number = e.binary("xor", nan(e, less), e.const(1, "i1"))
+    return e.binary("or", first, e.binary("and", nan(e, greater), number))
 
 
 class Sorter:
@@ -46,16 +57,6 @@ class Sorter:
     def turn(self) -> None:
         self.read, self.write = self.write, self.read
 
-    def before(self, a: Reg, b: Reg) -> Reg:
-        """Whether a comes strictly before b."""
-        e = self.e
-        first = e.compare("gt" if self.descending else "lt", a, b)
-        if self.kind[0] != "f":
-            return first
-        greater, less = (a, b) if self.descending else (b, a)
-        number = e.binary("xor", nan(e, less), e.const(1, "i1"))
-        return e.binary("or", first, e.binary("and", nan(e, greater), number))
-
     def merge(self, width: int) -> None:
         """One pass: runs of ``width`` become runs of twice that."""
         e, n = self.e, self.n
@@ -71,7 +72,7 @@ class Sorter:
             left = self.get(e.select(e.compare("lt", i, last), i, last)[0])
             right = self.get(e.select(e.compare("lt", j, last), j, last)[0])
             spent = e.compare("ge", j, high)
-            stays = e.binary("xor", self.before(right[0], left[0]), e.const(1, "i1"))
+            stays = e.binary("xor", before(e, right[0], left[0], self.descending), e.const(1, "i1"))
             takes = e.binary("and", e.compare("lt", i, middle), e.binary("or", spent, stays))
             key, place = (e.select(takes, a, b) for a, b in zip(left, right, strict=True))
             self.put(k, key, place)
@@ -102,3 +103,28 @@ def argsort(row: Row, n: int, attrs: dict[str, Any]) -> None:
         width *= 2
     with e.loop(0, n) as i:
         row.store(1, i, sorter.get(i)[1])
+
+
+def topk(row: Row, n: int, attrs: dict[str, Any]) -> None:
+    """The places of the first few: each element moves up past those that it comes before."""
+    e, k = row.e, attrs["k"]
+    kind = kind_of(row.places[0].buffer.dtype)
+    empty = (e.const(0, kind), e.const(-1, "i64"))
+    carried = [(reg, e.type(reg[1])) for _ in range(k) for reg in empty]
+    with e.loop(0, n, 1, carried) as (i, state):
+        x, place = row.load(0, i), e.splat((i, "i64"))
+        keys, places = state.now[0::2], state.now[1::2]
+        free = [e.compare("lt", p, e.const(0, "i64")) for p in places]
+        wins = [
+            e.binary("or", unused, before(e, x, key, attrs["largest"]))
+            for unused, key in zip(free, keys, strict=True)
+        ]
+        for j in range(k):
+            key, at = x, place
+            if j:  # where it passes the one above as well, that one comes down
+                key = e.select(wins[j - 1], keys[j - 1], x)
+                at = e.select(wins[j - 1], places[j - 1], place)
+            state.next.append(e.select(wins[j], key, keys[j]))
+            state.next.append(e.select(wins[j], at, places[j]))
+    for j, found in enumerate(state.final[1::2]):
+        row.store(1, str(j), found)

@@ -65,11 +65,11 @@ def whole_power(e: Emitter, a: Reg, b: Reg) -> Reg:
         state.next.append(e.select(bit, e.binary("mul", result, base), result))
         state.next.append(e.binary("mul", base, base))
         state.next.append(e.binary("lshr", left, one))
-    result: Reg = state.final[0]
+    found: Reg = state.final[0]
     if kind == "u8":
-        return result
+        return found
     odd = e.compare("ne", e.binary("and", b, one), zero)
     sign = e.select(odd, e.const(-1, kind), one)
     unit = e.select(e.compare("eq", a, e.const(-1, kind)), sign, zero)
     unit = e.select(e.compare("eq", a, one), one, unit)
-    return e.select(e.compare("lt", b, zero), unit, result)
+    return e.select(e.compare("lt", b, zero), unit, found)

@@ -54,6 +54,16 @@ def test_what_walks_in_order(rows):
     same(lambda x: (*x.sort(0), x.argmax(1), x.cumsum(-1), *x.cummax(-2)), turned)
 
 
+def test_the_first_few_and_the_first_many_of_a_long_row():
+    x = np.round(RNG.normal(size=(3, 300)), 1).astype(np.float32)
+    x[0, 7] = x[0, 200] = x[1, 299] = NAN
+    t = cf.from_numpy(x)
+    for k in (1, 5, 16, 17, 300):
+        same(lambda x, k=k: (*x.topk(k, 1), *x.topk(k, 1, largest=False), *x.kthvalue(k, 1)), t)
+    same(lambda x: (x.argmax(1), x.argmin(1), x.argmax(), x.long().argmin(-1)), cf.nan_to_num(t))
+    same(lambda x: (x.argmax(1), x.argmin(1, keepdim=True)), t)
+
+
 def test_sorting_and_scans_of_nothing():
     x = cf.zeros(2, 0)
     same(lambda x: (*x.sort(1), x.cumsum(1), x.argmax(0), *x.topk(0), x.histc(3), x.sort(0)[1]), x)
