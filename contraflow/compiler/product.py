@@ -20,7 +20,7 @@ from contraflow.compiler.tiling import plan_of
 
 __all__ = ["panel_of", "product"]
 
-UNROLL = 4  # so many k in a round of the innermost loop
+ROUND = 24  # so many sums in a round of the innermost loop, at least: two k of a full tile
 STRAIGHT = 8  # so small a depth is written out without a loop
 TOGETHER = 8  # so many tiles of a turned A are packed together: they share lines of memory
 
@@ -236,14 +236,15 @@ class _Product:
     ) -> list[Reg]:
         """``acc`` and the sums over k of ``rows`` rows by the vectors of a panel."""
         e = self.e
-        whole = depth // UNROLL * UNROLL if depth > STRAIGHT else 0
+        unroll = 2 if 2 * len(acc) >= ROUND else 4
+        whole = depth // unroll * unroll if depth > STRAIGHT else 0
         if whole:
             with e.wide(self.lanes):
                 carried = [(reg, e.type(self.kind)) for reg in acc]
-            with e.loop(0, whole, UNROLL, carried) as (k, state):
+            with e.loop(0, whole, unroll, carried) as (k, state):
                 here = left.at(e, self.kind, "0", k), right.at(e, self.kind, k)
                 acc = list(state.now)
-                for u in range(UNROLL):
+                for u in range(unroll):
                     acc = self.step(*here, rows, valid, u, acc)
                 state.next.extend(acc)
             acc = list(state.final)
