@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contraflow.compiler.cost import flops, traffic
-from contraflow.compiler.loops import Contraction, Convolution, Draw, Kernel, Opaque
+from contraflow.compiler.loops import Contraction, Convolution, Draw, Kernel, Opaque, Serial
 from contraflow.compiler.rates import rates
 from contraflow.compiler.timing import kernel_seconds, total_seconds
 
@@ -27,6 +27,8 @@ def kind(kernel: Kernel) -> str:
         return "convolution"
     if isinstance(kernel.anchor, Draw):
         return "random"
+    if isinstance(kernel.anchor, Serial):
+        return kernel.anchor.form  # scan, scatter, argsort ...
     if isinstance(kernel.anchor, Opaque):
         return "NumPy"
     return "reduction" if kernel.reductions else "loop"
