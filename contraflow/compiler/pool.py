@@ -15,7 +15,7 @@ import ctypes
 import os
 import threading
 from functools import cache
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 from contraflow.compiler.cache import key_of, load, store
@@ -302,15 +302,18 @@ class Pool:
             while word(box).value == WORK and word(box + TABLE).value == table:
                 sleep(0)
 
-    def stop(self) -> None:
-        """Let the workers that are free end."""
-        for k in range(len(self.workers)):
-            self.functions["stop"](self.boxes + BOX * k)
-        for thread in self.workers:
-            thread.join(1.0)
+    def stop(self) -> bool:
+        """Let the workers end, as soon as they are free; whether all have within a second."""
+        until = monotonic() + 1.0
+        for k, thread in enumerate(self.workers):
+            while thread.is_alive() and monotonic() < until:
+                self.functions["stop"](self.boxes + BOX * k)
+                thread.join(0.001)
+        return not any(thread.is_alive() for thread in self.workers)
 
 
 _pool: Pool | None = None
+_left: list[Pool] = []
 _making = threading.Lock()
 
 
@@ -335,9 +338,9 @@ def leave() -> None:
     """End the workers before the interpreter goes, or before the process is copied: a child has
     none of its parent's threads."""
     global _pool
-    if _pool is not None:
-        _pool.stop()
-        _pool = None
+    left, _pool = _pool, None
+    if left is not None and not left.stop():
+        _left.append(left)  # busy for another Python thread: their boxes must stay
 
 
 def renew() -> None:
