@@ -37,14 +37,14 @@ train: $(VENV)/.run
 test parity: export OPENBLAS_NUM_THREADS = 1
 test parity: export OMP_NUM_THREADS = 1
 test parity: export MKL_NUM_THREADS = 1
-# Thousands of small compiled steps need not stay on the disk.
-test parity: export CONTRAFLOW_CACHE = 0
+# Thousands of small compiled steps: kept while the tests run, for many are alike.
+with_cache = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; CONTRAFLOW_CACHE="$$folder"
 
 test: $(VENV)/.test
-	$(BIN)/pytest -n auto tests --ignore=tests/parity $(ARGS)
+	$(with_cache) $(BIN)/pytest -n auto tests --ignore=tests/parity $(ARGS)
 
 parity: $(VENV)/.parity
-	$(BIN)/pytest -n 2 tests/parity $(ARGS)
+	$(with_cache) $(BIN)/pytest -n 2 tests/parity $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

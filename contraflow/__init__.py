@@ -118,6 +118,7 @@ _LATER = {
     "backends": "contraflow.backends",
     "capture": "contraflow.capture",
     "compile": "contraflow.compiler",
+    "explain": "contraflow.compiler.auto",
     "get_default_mode": "contraflow.compiler.auto",
     "set_default_mode": "contraflow.compiler.auto",
     "cuda": "contraflow.cuda",
@@ -148,6 +149,7 @@ if _typing.TYPE_CHECKING:
     from contraflow.base.threads import get_num_threads as get_num_threads
     from contraflow.base.threads import set_num_threads as set_num_threads
     from contraflow.compiler import compile as compile
+    from contraflow.compiler.auto import explain as explain
     from contraflow.compiler.auto import get_default_mode as get_default_mode
     from contraflow.compiler.auto import set_default_mode as set_default_mode
     from contraflow.interop import load as load

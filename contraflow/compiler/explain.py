@@ -13,6 +13,7 @@ from contraflow.compiler.rates import rates
 from contraflow.compiler.timing import kernel_seconds, total_seconds
 
 if TYPE_CHECKING:
+    from contraflow.compiler.piece import Compiled
     from contraflow.compiler.version import Version
 
 __all__ = ["report"]
@@ -58,7 +59,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def report(version: Version, times: bool) -> str:
+def report(version: Version | Compiled, times: bool) -> str:
     """Why it was compiled, the kernels in order with their sizes and speed, memory, and what is
     left to NumPy."""
     program = version.native.program
@@ -78,9 +79,9 @@ def report(version: Version, times: bool) -> str:
     return "\n".join(lines)
 
 
-def head(version: Version) -> list[str]:
+def head(version: Version | Compiled) -> list[str]:
     """What was compiled, why, how long it took, and its memory."""
-    graph, native = version.captured.graph, version.native
+    graph, native = version.source, version.native
     calls = sum(isinstance(part, list) for part in native.parts)
     guard = " and one that looks at indices" if version.watcher is not None else ""
     written = {p.buffer for kernel in native.program.kernels for p in kernel.writes()}
@@ -101,7 +102,7 @@ def columns(times: bool) -> str:
     return f"{'':>4} {'kind':<11} {'points':<16} {'FLOP':>7} {'bytes':>7}{speed}  fused"
 
 
-def sums(version: Version, spent: list[float]) -> str:
+def sums(version: Version | Compiled, spent: list[float]) -> str:
     """The whole step against its floor, and what the floor is counted with."""
     least, whole = sum(map(floor, version.native.program.kernels)), total_seconds(version)
     return (

@@ -11,7 +11,7 @@ eager would leave it, and errors are eager's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import is_
 from sys import getrefcount
 from threading import RLock
@@ -259,12 +259,13 @@ class Lazy:
             if jump is not None:
                 self.replay(jump, [] if retain else nodes)
                 return
-            before, met, leaves = self.point, len(self.order), leaves_of(nodes)
+            before, since = self.point, self.since
+            met, leaves = len(self.order), leaves_of(nodes)
             scalars, writes = len(self.scalars), len(self.writes)
             run()
             same = (len(self.order), len(self.scalars), len(self.writes)) == (met, scalars, writes)
             grads = [(self.known.get(id(t)), t._grad) for t in leaves]
-            if same and self.root is not self.point and all(
+            if same and since == self.since and all(
                 at is not None and type(g._value) is Pending and g._value.array is None
                 for at, g in grads
             ):  # fmt: skip
@@ -354,13 +355,14 @@ class Lazy:
         return value.value if type(value) is Pending and value.array is None else None
 
     def record_update(self, key: Any, optimizer: Any, run: Callable[[], None]) -> None:
-        before, met, scalars = self.point, len(self.order), len(self.scalars)
+        before, since = self.point, self.since
+        met, scalars = len(self.order), len(self.scalars)
         written = set(self.writes)
         run()
         _, tensors, _ = optimizer.depends()
         own = set(map(id, tensors))
         new = self.order[met:]
-        if self.point is self.root or None in key[2] or not own.issuperset(map(id, new)):
+        if since != self.since or None in key[2] or not own.issuperset(map(id, new)):
             return
         jump = before.jumps[key] = Jump(self.point)
         jump.tensors, jump.met = tensors, new
@@ -437,6 +439,14 @@ class Lazy:
                 t._value = op.forward(array_of(t._parent), **attrs)
             else:
                 t._value = t._value.array
+
+    def pieces(self) -> Iterator[Piece]:
+        """Everything that was made to run."""
+        stack = list(self.roots.values())
+        while stack:
+            point = stack.pop()
+            yield from point.runs.values()
+            stack += point.below()
 
 
 class Habit:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cache
 from itertools import count
+from threading import RLock
 from typing import Any
 
 from contraflow.compiler.llvm import binding as llvm
 from contraflow.compiler.targets import machine
 
 __all__ = ["compiled", "jit", "link", "optimised"]
+
+# llvmlite has a lock of its own, which a process copied in the middle of another thread's work
+# would never see released: so nobody forks meanwhile.
+_working = RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_working.acquire, after_in_parent=_working.release, after_in_child=_working.release
+    )
 
 
 def optimised(text: str) -> Any:
@@ -27,7 +37,8 @@ def optimised(text: str) -> Any:
 
 def compiled(text: str) -> bytes:
     """The object code of a module."""
-    return machine().emit_object(optimised(text))  # type: ignore[no-any-return]
+    with _working:
+        return machine().emit_object(optimised(text))  # type: ignore[no-any-return]
 
 
 @cache
@@ -40,7 +51,8 @@ _libraries = count()
 
 def link(code: bytes, symbols: Iterable[str]) -> Any:
     """Object code in memory: a mapping from its symbols to addresses, which keeps it there."""
-    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-    for symbol in symbols:
-        builder.export_symbol(symbol)
-    return builder.link(jit(), f"step{next(_libraries)}")
+    with _working:
+        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+        for symbol in symbols:
+            builder.export_symbol(symbol)
+        return builder.link(jit(), f"step{next(_libraries)}")

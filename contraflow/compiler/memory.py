@@ -48,6 +48,11 @@ class Point:
             found = self.scalars[label] = value, Point(self, (value,))
         return found
 
+    def below(self) -> list[Point]:
+        """The points that come next."""
+        found = [step.point for step in self.steps]
+        return found + [p for _, p in (*self.met.values(), *self.scalars.values())]
+
     def add(self, op: Op, inputs: list[Any], bits: int, equation: Equation) -> Step:
         """The op that comes next, for the first time."""
         step = Step(op, inputs, bits, equation, Point(self, equation))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from operator import attrgetter, is_
 from sys import getrefcount
+from threading import Lock
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from contraflow.base.errors import IndexOutOfRange, lesson
 from contraflow.compiler.loops import Buffer
-from contraflow.compiler.lower import index_guard, lower
+from contraflow.compiler.lower import broken, index_guard, lower
 from contraflow.compiler.memory import Point, program
 from contraflow.compiler.native import Native
 from contraflow.compiler.schedule import schedule
@@ -82,8 +83,12 @@ def apart(outputs: list[Array], arrays: list[Array]) -> list[Array]:
 class Compiled:
     """A program as native code, pointed at the arrays that tensors have now."""
 
+    reason = "an optimiser's steps made a loop"
+
     def __init__(self, graph: Graph, tensors: int, written: list[int]) -> None:
-        self.graph = lower(drop_dead(graph))
+        start = perf_counter()
+        self.source, self.lock = drop_dead(graph), Lock()
+        self.graph = lower(self.source)
         self.native = Native(schedule(self.graph), to_text(self.graph))
         inputs = self.native.program.inputs
         self.inputs, self.written = inputs[:tensors], written
@@ -97,6 +102,7 @@ class Compiled:
         self.pointed: list[Any] = [None] * tensors
         self.versions: list[Any] = []
         self.watch(graph)
+        self.seconds = perf_counter() - start
 
     def watch(self, graph: Graph) -> None:
         """Native code that looks whether an index is out of range, before anything is done."""
@@ -164,14 +170,7 @@ class Compiled:
         assert self.guard is not None
         self.watcher()
         if self.alarm:
-            sizes = sorted({size for _, size in self.guard[1]})
-            raise IndexOutOfRange(
-                lesson(
-                    "a label or an index lies outside 0..size-1; nothing was changed",
-                    [("sizes", ", ".join(map(str, sizes)))],
-                    "check y.min() and y.max() against the number of classes",
-                )
-            )
+            raise broken(self.source.name, self.guard[1])
 
 
 def usable(array: Array, written: bool) -> bool:

@@ -14,6 +14,7 @@ from contraflow.compiler.schedule import schedule
 from contraflow.graph.text import to_text
 
 if TYPE_CHECKING:
+    from contraflow.compiler.piece import Compiled
     from contraflow.compiler.version import Version
 
 __all__ = ["kernel_seconds", "total_seconds"]
@@ -27,7 +28,7 @@ OFTEN = 1000
 class Copies:
     """Arrays that a program may read and write as it likes."""
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version | Compiled) -> None:
         held = version.native.arrays
         self.originals = []
         for buffer, value in zip(version.native.program.inputs, version.graph.inputs, strict=True):
@@ -59,7 +60,7 @@ def rounds() -> Any:
             return
 
 
-def kernel_seconds(version: Version) -> list[float]:
+def kernel_seconds(version: Version | Compiled) -> list[float]:
     """The median time of each kernel on one thread, in the order of the step."""
     with version.lock:
         copies = Copies(version)
@@ -92,7 +93,7 @@ def once(native: Native, k: int, count: int) -> float:
     return max(perf_counter() - start - rates().call, 1e-9) / count
 
 
-def total_seconds(version: Version) -> float:
+def total_seconds(version: Version | Compiled) -> float:
     """The median time of the native code of a whole step, as it runs."""
     native = version.native
     with version.lock:

@@ -70,6 +70,7 @@ class Version:
         self.guards = Guards(captured)
         self.lock = Lock()
         self.loop: Loop | None = None  # over batches, once there is an epoch
+        self.source = captured.graph
         graph = lower(captured.graph)
         self.graph = graph
         self.native = Native(schedule(graph), to_text(graph))

@@ -24,7 +24,7 @@ import numpy as np
 
 from contraflow.base.dtypes import float64
 from contraflow.base.errors import ArgumentError, lesson
-from contraflow.base.modes import Interpreter, current
+from contraflow.base.modes import Interpreter, at_once, capturing, current
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
 from contraflow.tensor.tensor import Tensor, array_of, store, version_of, write
@@ -213,6 +213,17 @@ class Hyper:
 def concrete() -> Iterator[None]:
     """Compute with NumPy inside, even while a step is captured: for states that begin now, and
     so existed before the step that is being captured."""
+    if capturing():
+        with aside():
+            yield
+    else:  # what reads the old numbers comes first
+        with at_once():
+            yield
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Compute with NumPy inside what depends on nothing that is put off or captured."""
     modes = current()
     before, modes.interpreter = modes.interpreter, None
     try:
@@ -225,7 +236,7 @@ def begin(state: dict[str, Any], makers: Mapping[str, Make], p: Any) -> dict[str
     """Make the states that a parameter does not have yet."""
     for name, make in makers.items():
         if name not in state:
-            with concrete():
+            with aside():
                 made = make(p)
             if made is not None:
                 owner = getattr(p, "_label", None)

@@ -220,7 +220,7 @@ def test_a_learning_rate_that_changes_compiles_nothing():
     model, optimizer, x, y = small("SGD", lr=0.5)
     schedule = cf.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
     reference, twin, *_ = small("SGD", lr=0.5)
-    for k in range(60):
+    for _ in range(60):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
@@ -271,6 +271,31 @@ def test_freezing_swapping_and_loading_between_steps(put_off):
     step()
     model.load_state_dict(saved)
     assert model[0].weight.tolist() == saved["0.weight"].tolist()
+
+
+def test_what_is_pending_is_computed_before_an_optimizer_moves_its_weights(put_off):
+    model, optimizer, x, y = small("ScheduleFreeAdamW", lr=0.1)
+    for _ in range(3):
+        optimizer.train()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        optimizer.eval()
+        pending = model(x).sum()
+        expected = model(x).sum().item()
+        optimizer.train()
+        assert pending.item() == expected
+
+
+def test_backward_that_looks_at_an_index_is_never_jumped_over(put_off):
+    table = cf.arange(6.0).reshape(3, 2).requires_grad_()
+    for k in range(4):
+        table.grad = None
+        index = cf.tensor([k % 3, 0])
+        (nn.functional.embedding(index, table) ** 2).sum().backward()
+        expected = np.zeros((3, 2))
+        np.add.at(expected, [k % 3, 0], 2 * table.detach().numpy()[[k % 3, 0]])
+        assert table.grad.tolist() == expected.tolist()
 
 
 def test_a_second_backward_is_refused_as_ever(put_off):
