@@ -270,6 +270,9 @@ class Lazy:
                 for at, g in grads
             ):  # fmt: skip
                 jump = before.jumps[key] = Jump(self.point)
+                # in the order in which they were made, so that the results come in one order
+                made = {id(p): k for k, p in enumerate(self.pending)}
+                grads.sort(key=lambda pair: made[id(pair[1]._value)])
                 jump.grads = [(at[0], g._value.value) for at, g in grads]  # type: ignore[index]
 
     def walkable(self, root: Any) -> list[OpNode] | None:
@@ -401,9 +404,9 @@ class Lazy:
         for t, array in hidden:
             t._value = array
         self.begin()
-        habit = habit or self.usual(order)
+        looked, habit = habit is None, habit or self.usual(order)
         try:
-            results = piece(order, scalars, habit is not None and habit.allows(piece))
+            results = piece(order, scalars, habit is not None and habit.allows(piece, looked))
         except BaseException:
             for p in held:
                 p.owner = failed
@@ -456,19 +459,23 @@ class Habit:
     already: the same program gives the same bits.
     """
 
-    FIRST, USUAL = 8, 4  # so many pieces are compiled at once, others when they have come so often
+    # So many different steps are compiled at once; others, and what was looked at in the middle,
+    # when they have come so often.
+    FIRST, USUAL = 8, 4
 
     def __init__(self, optimizer: ref[Any]) -> None:
         self.optimizer = optimizer
         self.counts: dict[Piece, int] = {}
+        self.steps = 0  # different ones
         self.misses = 0
         self.native = False
 
-    def allows(self, piece: Piece) -> bool:
+    def allows(self, piece: Piece, looked: bool) -> bool:
         """Whether a piece runs as native code this time."""
         count = self.counts[piece] = self.counts.get(piece, 0) + 1
-        self.native = len(self.counts) <= self.FIRST or count >= self.USUAL
-        self.misses = 0 if self.native else self.misses + 1
+        self.steps += count == 1 and not looked
+        self.native = (self.steps <= self.FIRST and not looked) or count >= self.USUAL
+        self.misses = 0 if self.native or looked else self.misses + 1
         if self.misses > PATIENCE:
             optimizer = self.optimizer()
             if optimizer is not None:

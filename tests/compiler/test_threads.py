@@ -33,7 +33,11 @@ MOST = 5
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
+    get = threads.blas_function("get")
+    before = get() if get is not None else 1
     monkeypatch.setattr(threads, "_chosen", MOST)
+    yield
+    cf.set_num_threads(before)  # NumPy's; what was chosen before is put back behind it
 
 
 @pytest.fixture
