@@ -15,7 +15,7 @@ from contraflow.compiler.targets import machine
 __all__ = ["compiled", "jit", "link", "optimised"]
 
 # The kernels are written as they should be: what is left to do is to fold constants, to compute
-# once what is written twice, and to drop what nobody uses. LLVM's own O1 takes two to three times as
+# once what is written twice, and to drop what nobody uses. LLVM's own O1 takes three times as
 # long, for steps that are no faster.
 PASSES = ("ipsccp", "instruction_combine", "new_gvn", "aggressive_dce", "simplify_cfg")
 # llvmlite has a lock of its own, which a process copied in the middle of another thread's work
