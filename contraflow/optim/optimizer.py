@@ -22,6 +22,21 @@ Hooks = dict[int, Callable[..., Any]]
 BUSY = ("_stepping", "_stepped", "_steps", "_plain")  # set by every step
 
 
+class Saved(dict[str, Any]):
+    """A state dict that also knows how many steps were made, whatever the optimiser."""
+
+    steps: int
+
+
+def steps_of(saved: Mapping[str, Any]) -> int:
+    """How many steps a state dict is after: as it says, or as the states of Adam and others count
+    them."""
+    if isinstance(saved, Saved):
+        return saved.steps
+    counted = [float(state["step"]) for state in saved["state"].values() if "step" in state]
+    return int(max(counted, default=0))
+
+
 def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     """``step`` with the hooks around it."""
 
@@ -212,8 +227,7 @@ class Optimizer:
     # ---- state dicts -------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """``{"state": {index: {name: tensor}}, "param_groups": [...]}``, PyTorch's layout, and
-        beside it the number of steps that were made.
+        """``{"state": {index: {name: tensor}}, "param_groups": [...]}``, PyTorch's layout.
 
         Parameters are numbered through all groups; the tensors are the optimiser's own.
         """
@@ -221,14 +235,16 @@ class Optimizer:
         for hook in list(before.values()):
             hook(self)
         index = {id(p): i for i, p in enumerate(self._all_params())}
-        saved: dict[str, Any] = {
-            "state": {index[id(p)]: dict(state) for p, state in self.state.items() if state},
-            "param_groups": [
-                {**group, "params": [index[id(p)] for p in group["params"]]}
-                for group in self.param_groups
-            ],
-            "steps": self._steps,
-        }
+        saved: dict[str, Any] = Saved(
+            {
+                "state": {index[id(p)]: dict(state) for p, state in self.state.items() if state},
+                "param_groups": [
+                    {**group, "params": [index[id(p)] for p in group["params"]]}
+                    for group in self.param_groups
+                ],
+            }
+        )
+        saved.steps = self._steps  # type: ignore[attr-defined]
         for hook in list(after.values()):
             replaced = hook(self, saved)
             saved = saved if replaced is None else replaced
@@ -262,8 +278,7 @@ class Optimizer:
             adopt_group(own, group)
         for p, state in states:
             adopt(self.state, p, state)
-        steps = saved.get("steps", 0)
-        self._steps = steps if isinstance(steps, int) else 0
+        self._steps = steps_of(state_dict)
         for hook in list(after.values()):
             hook(self)
 
