@@ -25,6 +25,7 @@ from contraflow.base.dtypes import default_dtype, float64, from_numpy_dtype
 from contraflow.base.errors import ContraflowError
 from contraflow.base.modes import Modes, at_once, current, local
 from contraflow.capture.recorder import shows
+from contraflow.compiler.habit import Habit
 from contraflow.compiler.memory import Jump, Point, Step
 from contraflow.compiler.piece import Piece
 from contraflow.graph.ir import Equation, Value
@@ -43,11 +44,10 @@ from contraflow.tensor.tensor import (
     promote,
 )
 
-__all__ = ["Habit", "Lazy"]
+__all__ = ["Lazy"]
 
 LONGEST = 4096  # ops that are put off at most
 IDLE = 256  # looks in a row that ran op by op: the loop is over
-PATIENCE = 64  # steps in a row that are unlike any before
 MOST = 100_000  # points that are remembered; then memory begins anew
 # What looks at the numbers of an operand, and must complain about them at once.
 INDEXED = frozenset(("gather", "index_select"))
@@ -450,37 +450,6 @@ class Lazy:
             point = stack.pop()
             yield from point.runs.values()
             stack += point.below()
-
-
-class Habit:
-    """What an optimiser's steps have been like: is it worth compiling them?
-
-    That depends on its own steps alone, never on what else ran before, nor on what is compiled
-    already: the same program gives the same bits.
-    """
-
-    # So many different steps are compiled at once; others, and what was looked at in the middle,
-    # when they have come so often.
-    FIRST, USUAL = 8, 4
-
-    def __init__(self, optimizer: ref[Any]) -> None:
-        self.optimizer = optimizer
-        self.counts: dict[Piece, int] = {}
-        self.steps = 0  # different ones
-        self.misses = 0
-        self.native = False
-
-    def allows(self, piece: Piece, looked: bool) -> bool:
-        """Whether a piece runs as native code this time."""
-        count = self.counts[piece] = self.counts.get(piece, 0) + 1
-        self.steps += count == 1 and not looked
-        self.native = (self.steps <= self.FIRST and not looked) or count >= self.USUAL
-        self.misses = 0 if self.native or looked else self.misses + 1
-        if self.misses > PATIENCE:
-            optimizer = self.optimizer()
-            if optimizer is not None:
-                optimizer._plain = True
-        return self.native
 
 
 class Failed:

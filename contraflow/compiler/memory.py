@@ -14,7 +14,7 @@ from contraflow.graph.ir import Equation, Graph, Value
 from contraflow.ops.record import Aval, Op
 from contraflow.tensor.tape import NUMBERS
 
-__all__ = ["Jump", "Point", "Step", "program", "repeated"]
+__all__ = ["Jump", "Point", "Step", "program"]
 
 
 class Point:
@@ -136,8 +136,3 @@ def program(point: Point, outputs: list[Value], writes: list[tuple[int, Value]])
             scalars.extend(at.event)
     targets = [(inputs[position], value) for position, value in writes]
     return Graph("loop", [*inputs, *scalars], equations, outputs, targets)
-
-
-def repeated(graph: Graph) -> list[Value]:
-    """The outputs that are an input, too: they are copies."""
-    return [v for v in graph.outputs if v.equation is None]

@@ -12,6 +12,7 @@ Sums go from image to image through memory, in a fixed order.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from math import gcd, prod
 
@@ -49,7 +50,7 @@ def form_of(kernel: Kernel) -> _Form:
     return (_ByChannel if many else _ByPosition)(kernel, c)
 
 
-class _Form:
+class _Form(ABC):
     """What both forms share: sizes, names of buffers, and the walk over images."""
 
     size: int  # of the scratch memory
@@ -73,8 +74,9 @@ class _Form:
         names = {b: f"%a{k}" for k, b in enumerate(self.buffers)}
         self.x, self.dy, self.dw, self.memory = (names[b] for b in order)
 
+    @abstractmethod
     def text(self, scratch: Buffer) -> Text:
-        raise NotImplementedError
+        """The function that computes the gradient this way."""
 
     def image(self, n: str, g: str) -> str:
         """The address of a group's channels of an image."""

@@ -12,6 +12,7 @@ import contraflow as cf
 from contraflow import nn
 from contraflow.base.modes import RIPE, local
 from contraflow.compiler import auto, lazy
+from contraflow.compiler.habit import PATIENCE
 from tests.capture.test_zoo import built, same, trace
 from tests.capture.zoo import ZOO
 
@@ -333,7 +334,7 @@ def test_steps_that_never_repeat_are_left_to_eager():
     cf.set_default_mode("auto")
     w = cf.ones(1, requires_grad=True)
     optimizer = cf.optim.SGD([w], lr=0.0)
-    for k in range(RIPE + 2 * lazy.PATIENCE):
+    for k in range(RIPE + 2 * PATIENCE):
         optimizer.zero_grad()
         (w * float(k)).sum().backward()
         optimizer.step()
