@@ -15,6 +15,7 @@ __all__ = ["BLOCK", "philox_words"]
 
 BLOCK = 4  # words a block
 ROUNDS = 10
+FEW = 8  # blocks; so few are made faster one by one, in Python's own numbers
 _MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _MASK = 0xFFFFFFFF
@@ -23,6 +24,9 @@ _LITTLE = int(np.little_endian)
 
 def philox_words(seed: int, position: int, blocks: int, stream: int = 0) -> Any:
     """``4 * blocks`` random words (uint32, in stream order) starting at block ``position``."""
+    if blocks <= FEW:
+        words = [word for k in range(blocks) for word in block(seed, position + k, stream)]
+        return np.array(words, np.uint32)
     counter = np.arange(blocks, dtype=np.uint64) + np.uint64(position)
     even = np.empty((2, blocks), np.uint64)  # words 0 and 2 of each counter
     odd = np.empty((2, blocks), np.uint32)  # words 1 and 3
@@ -47,3 +51,15 @@ def philox_words(seed: int, position: int, blocks: int, stream: int = 0) -> Any:
     words[:, 0::2] = even.T
     words[:, 1::2] = odd.T
     return words.reshape(-1)
+
+
+def block(seed: int, position: int, stream: int) -> tuple[int, int, int, int]:
+    """The four words of one block."""
+    (a,), (b,) = _MULTIPLIERS.tolist()
+    c0, c1, c2, c3 = (n >> s & _MASK for n in (position, stream) for s in (0, 32))
+    k0, k1 = seed & _MASK, seed >> 32 & _MASK
+    for _ in range(ROUNDS):
+        p, q = a * c0, b * c2
+        c0, c1, c2, c3 = q >> 32 ^ c1 ^ k0, q & _MASK, p >> 32 ^ c3 ^ k1, p & _MASK
+        k0, k1 = k0 + _WEYL[0] & _MASK, k1 + _WEYL[1] & _MASK
+    return c0, c1, c2, c3

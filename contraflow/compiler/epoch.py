@@ -19,6 +19,7 @@ from contraflow.base.interrupts import interrupts_wait
 from contraflow.base.modes import at_once, capturing
 from contraflow.base.tree import map_tree
 from contraflow.capture.step import Hole
+from contraflow.compiler.address import address_of
 from contraflow.compiler.driver import MEETING_BYTES, YIELD
 from contraflow.compiler.looping import DONE, WORDS, looping
 from contraflow.compiler.loops import Opaque
@@ -145,7 +146,7 @@ class Epoch:
     def gathered(self, plan: Any) -> Iterator[int]:
         """Batches that are rows of arrays; runs of equally large ones go through the same code."""
         source = Source(plan.arrays, plan.rows)
-        changes = np.flatnonzero(np.diff(plan.sizes)) + 1
+        changes = (plan.sizes[1:] != plan.sizes[:-1]).nonzero()[0] + 1
         ends = [*changes.tolist(), len(plan.sizes)] if len(plan.sizes) else []
         first = 0
         for end in ends:
@@ -216,13 +217,14 @@ class Source:
     def __init__(self, arrays: list[Array], rows: Array) -> None:
         self.arrays = [a if _has_whole_rows(a) else np.ascontiguousarray(a) for a in arrays]
         size = min(map(len, arrays), default=0)
-        self.rows = np.ascontiguousarray(np.where(rows < 0, rows + size, rows))
-        self.at = 0
-        if len(rows) and not (self.rows.min() >= 0 and self.rows.max() < size):
+        self.rows, self.at = np.ascontiguousarray(rows), 0
+        first, last = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
+        if -size <= first < 0:
+            self.rows = np.where(rows < 0, rows + size, rows)
+        if not (-size <= first and last < size):
             raise IndexOutOfRange(
                 lesson(
-                    f"the batches consist of rows {rows.min()}..{rows.max()}, "
-                    f"the data have {size} rows",
+                    f"the batches consist of rows {first}..{last}, the data have {size} rows",
                     fix="leave the data as they are while an epoch runs",
                 )
             )
@@ -286,7 +288,7 @@ class Loop:
     def call(self, block: Array, batches: int) -> None:
         """Run the loop, on as many threads as are best for the step."""
         address, alone, _ = looping()
-        words, start, pace = block.ctypes.data, perf_counter(), self.version.native.pace
+        words, start, pace = address_of(block), perf_counter(), self.version.native.pace
 
         def run(threads: int) -> None:
             if threads == 1:
@@ -318,20 +320,21 @@ class Loop:
         native, watcher = version.native, version.watcher
         words: dict[str, int] = dict.fromkeys(WORDS, 0)
         words["batches"], words["size"] = batches, len(given[0]._value)
-        words["rows.first"] = source.rows[source.at :].ctypes.data
+        words["rows.first"] = address_of(source.rows) + source.at * source.rows.itemsize
         words["step"], words["table"] = native.library["step"], native.address
         if watcher is not None:
             words["guard"], words["guard.table"] = watcher.library["step"], watcher.address
-            words["alarm"] = version.alarm.ctypes.data
-        words["meeting"] = self.meeting.ctypes.data
+            words["alarm"] = address_of(version.alarm)
+        words["meeting"] = address_of(self.meeting)
         words["argument.count"], words["result.count"] = len(given), len(rows)
         found = list(words.values())
         for t, array in zip(given, source.arrays, strict=True):
-            width = t._value[:1].nbytes
-            found += [array.ctypes.data, array.strides[0], width, t._value.ctypes.data]
+            value = t._value
+            width = value.nbytes // len(value)
+            found += [address_of(array), array.strides[0], width, address_of(value)]
         for output, array in zip(self.returned, rows, strict=True):
             slot = native.address + 8 * native.slots[output.buffer]
-            found += [slot, array.ctypes.data, array[:1].nbytes]
+            found += [slot, address_of(array), output.array.nbytes]
         return np.array(found, np.int64)
 
 

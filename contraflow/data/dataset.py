@@ -134,7 +134,7 @@ class TensorDataset(Dataset):
 
     def arrays(self) -> list[np.ndarray[Any, Any]]:
         """The memory of the tensors."""
-        return [t.detach().numpy() for t in self.tensors]
+        return [(t.detach() if t.requires_grad else t).numpy() for t in self.tensors]
 
     def rows(self, indices: Any) -> Any:
         """Where in the arrays the samples ``indices`` are."""

@@ -193,8 +193,10 @@ class DataLoader:
             return why
         epoch, self._resume = self._resume or Epoch(0), None
         self._epoch = epoch
-        order = np.asarray(self._order(epoch), np.int64)
-        rows = np.asarray(self.dataset.rows(check_order(order, self.dataset)), np.int64)
+        order = self._order(epoch)
+        if not isinstance(order, np.ndarray):  # a list: nobody has looked at it yet
+            order = check_order(np.asarray(order, np.int64), self.dataset)
+        rows = np.asarray(self.dataset.rows(order), np.int64)
         size, skip = groups.batch_size, epoch.position
         full, rest = divmod(len(rows), size)
         sizes = np.full(full + (rest > 0 and not groups.drop_last), size)
