@@ -43,9 +43,7 @@ class Contestant:
             return {"calls": 0}
         warm = 1 if what == "epoch" else self.peer.warm
         self.turn(warm)
-        calls = calls_for(self.run, seconds)
-        self.turn(warm)  # begins, as every turn will, after somebody has looked at the loss
-        return {"calls": calls}
+        return {"calls": calls_for(lambda calls: self.turn(calls)["seconds"], seconds)}
 
     def turn(self, calls: int) -> dict[str, Any]:
         """Seconds a call; what is computed behind our back is waited for at the end."""

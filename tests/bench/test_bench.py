@@ -14,7 +14,7 @@ import pytest
 from bench import report
 from bench.floors import cost, floor
 from bench.peers import PEERS
-from bench.timing import interleaved, timing
+from bench.timing import calls_for, interleaved, timing
 from bench.turns import Turns
 from bench.wanted import LIMITS, starts, wanted
 from bench.workloads import LATER, WORKLOADS, Workload, mlp
@@ -92,6 +92,19 @@ def test_contestants_take_turns():
     found = interleaved(steps, rounds=3, seconds=0.0)
     assert set(found) == {"a", "b"}
     assert "".join(seen[-6:]) == "ababab"
+
+
+def test_an_estimate_does_not_count_what_was_compiled_in_the_middle():
+    made = []  # the calls of each turn
+
+    def turn(calls):
+        made.append(calls)
+        compiling = 0.3 if len(made) in (1, 5, 6) else 0.0
+        return 0.001 + compiling / calls
+
+    assert calls_for(turn, 0.1) == 100
+    assert sum(made) < 600
+    assert calls_for(lambda calls: 0.3, 0.1) == 1
 
 
 RESULTS = {
