@@ -12,22 +12,24 @@ for each phase, over the taps that reach it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
 from contraflow.compiler.emit import Emitter, Reg, kind_of
-from contraflow.compiler.image import Scratch, blocks, clear, plus, times, walk_taps
+from contraflow.compiler.image import Scratch, blocks, clear, pieces, plus, times, walk_taps
 from contraflow.compiler.kernels import (
     Body,
     Text,
     across,
     combine,
     identity,
-    rebuilt,
+    shuffled,
     strips,
 )
-from contraflow.compiler.loops import Buffer, Convolution, Kernel, Place
-from contraflow.compiler.positions import Part, backward_parts, forward_part, in_space
+from contraflow.compiler.loops import Buffer, Convolution, Kernel
+from contraflow.compiler.positions import Part, backward_parts, forward_part
+from contraflow.compiler.space import flattened, is_flat, seen_from, spread_out
 from contraflow.compiler.targets import target
 from contraflow.compiler.weight_gradient import weight_gradient, weight_scratch_of
 
@@ -54,7 +56,7 @@ class _Plan:
 
     @property
     def positions(self) -> int:
-        """Room for a row of results, in whole tiles."""
+        """Room for a row of results of a part, in whole tiles."""
         most = max(s.most * s.part.along.count for s in self.parts)
         return -(-most // self.lanes) * self.lanes
 
@@ -62,6 +64,12 @@ class _Plan:
     def images(self) -> int:
         """Elements of all scratch images."""
         return sum(s.size for s in self.parts)
+
+    @property
+    def results(self) -> int:
+        """Elements of a block of results, and of a row of it whose parts are put together."""
+        woven = self.positions * len(self.parts) + self.lanes
+        return len(self.parts) * self.block * self.positions + woven * (len(self.parts) > 1)
 
 
 def plan_of(c: Convolution) -> _Plan:
@@ -75,9 +83,18 @@ def plan_of(c: Convolution) -> _Plan:
     if c.transposed:
         rows, channels, row_step, channel_step = cg, per_group, area, cg * area
         found = backward_parts(c)
-    parts = tuple(Scratch(part, channels, kind, lanes) for part in found)
+    parts = tuple(images(found, channels, kind, lanes))
     group_step = per_group * cg * area
     return _Plan(kind, lanes, rows, channels, row_step, channel_step, group_step, parts)
+
+
+def images(parts: list[Part], channels: int, kind: str, lanes: int) -> Iterator[Scratch]:
+    """The scratch images of all parts, for as many rows of positions in each."""
+    window = [part.in_vectors(lanes) for part in parts]
+    pairs = list(zip(parts, window, strict=True))
+    most = min(Scratch(part, channels, kind, lanes, w).most for part, w in pairs)
+    for part, w in pairs:
+        yield Scratch(part, channels, kind, lanes, w, most)
 
 
 def scratch_of(kernel: Kernel) -> Buffer:
@@ -85,7 +102,7 @@ def scratch_of(kernel: Kernel) -> Buffer:
     c = kernel.anchor
     assert isinstance(c, Convolution)
     p = plan_of(c)
-    return Buffer("arena", c.image.buffer.dtype, p.images + p.block * p.positions, "image")
+    return Buffer("arena", c.image.buffer.dtype, p.images + p.results, "image")
 
 
 def convolution(kernel: Kernel, scratch: Buffer) -> Text:
@@ -93,6 +110,12 @@ def convolution(kernel: Kernel, scratch: Buffer) -> Text:
     c = kernel.anchor
     assert isinstance(c, Convolution)
     return _Convolve(kernel, c, scratch).text()
+
+
+def tile_of(lines: int, vectors: int, most: int) -> tuple[int, int]:
+    """The tile of at most ``most`` vectors, (lines, vectors), of which the fewest are needed."""
+    shapes = [(most // wide, wide) for wide in range(1, most + 1)]
+    return min(shapes, key=lambda s: (-(-lines // s[0]) * -(-vectors // s[1]), s[0]))
 
 
 class _Convolve:
@@ -117,13 +140,24 @@ class _Convolve:
                 source = e.gep(image, plus(e, at, times(e, g, sc * p.channels)), p.kind)
                 w_at = plus(e, times(e, g, p.group_step), c.weight.offset)
                 weights = e.gep(weight, w_at, p.kind)
-                before = 0
-                for s in p.parts:
-                    memory = e.gep(self.scratch, str(before), p.kind)
-                    _Positions(self, s, memory).sum(n, times(e, g, p.rows), source, weights)
-                    before += s.size
+                for parts in self.by_depth():
+                    _Positions(self, parts).sum(n, times(e, g, p.rows), source, weights)
         e.line("ret void")
         return Text(e, self.body.buffers, split=c.image.shape[0], private=(self.extra,))
+
+    def by_depth(self) -> list[list[_Part]]:
+        """The parts that lie in the same slices of the result."""
+        found: dict[int, list[_Part]] = {}
+        before = 0
+        for k, s in enumerate(self.p.parts):
+            memory = self.e.gep(self.scratch, str(before), self.p.kind)
+            results = k * self.p.block * self.p.positions
+            block = self.e.gep(self.block, str(results), self.p.kind)
+            found.setdefault(s.part.deep.start, []).append(
+                _Part(s, memory, block, *walk_taps(self.c, s, self.p.channel_step))
+            )
+            before += s.size
+        return list(found.values())
 
     def start_sums(self, n: str) -> None:
         """Sums for each channel of an image begin with nothing."""
@@ -137,64 +171,101 @@ class _Convolve:
                 e.store(start, e.gep(self.body.names[r.into.buffer], at, kind))
 
 
-class _Positions:
-    """The positions of one part, for one image and one group of its channels."""
+@dataclass(frozen=True)
+class _Part:
+    """Positions with the same taps: the image in scratch memory, where results go, and the taps."""
 
-    def __init__(self, whole: _Convolve, s: Scratch, memory: str) -> None:
-        self.e, self.p, self.s, self.memory = whole.e, whole.p, s, memory
-        self.block = whole.block
-        kernel = seen_from(whole.kernel, s.part)
-        self.flat = is_flat(kernel)
+    s: Scratch
+    memory: str
+    block: str
+    levels: list[tuple[int, int, int]]
+    first: int
+    taps: list[tuple[int, int]]
+
+    def grid(self, rows: int) -> tuple[int, int, int, int]:
+        """Vectors of positions: lines, vectors in each, and from one line to the next in the
+        image and in the results."""
+        s, along = self.s, self.s.part.along.count
+        if s.window:
+            return rows, along // s.lanes, s.part.down.step * s.row, along
+        return 1, -(-rows * along // s.lanes), 0, 0
+
+
+class _Positions:
+    """The positions of one slice, for one image and one group of its channels."""
+
+    def __init__(self, whole: _Convolve, parts: list[_Part]) -> None:
+        self.e, self.p, self.parts = whole.e, whole.p, parts
+        self.woven = self.e.gep(
+            whole.block, str(len(self.p.parts) * self.p.block * self.p.positions), self.p.kind
+        )
+        kernel = seen_from(whole.kernel, parts[0].s.part.deep)
+        self.down = len({part.s.part.down.start for part in parts})  # parts below each other
+        self.along = len(parts) // self.down  # and side by side
+        self.height, self.width = kernel.dims[-2:]
+        self.flat = is_flat(kernel) and self.height % self.down == 0
         self.body = Body(flattened(kernel) if self.flat else kernel, self.e, (whole.extra,))
-        self.levels, self.first, self.taps = walk_taps(whole.c, s, self.p.channel_step)
 
     def sum(self, n: str, first: str, source: str, weights: str) -> None:
-        e, p, s = self.e, self.p, self.s
+        e, p, s = self.e, self.p, self.parts[0].s
         with e.loop(0, s.part.deep.count) as d:
             for begin, rows, count in s.strips:
                 with e.loop(begin, begin + rows * count, rows) as h:
-                    s.fill(e, source, self.memory, d, h)
+                    for part in filter(lambda part: part.s.part.taps, self.parts):
+                        part.s.fill(e, source, part.memory, d, h)
                     for start, size, some in blocks(p.rows, p.block):
                         with e.loop(start, start + size * some, size) as o:
-                            w = e.gep(weights, plus(e, times(e, o, p.row_step), self.first), p.kind)
-                            self.tiles(w, size, rows * s.row)
+                            w = e.gep(weights, times(e, o, p.row_step), p.kind)
+                            for part in self.parts:
+                                self.tiles(part, w, size, rows)
                             self.epilogue([n, plus(e, first, o), d, h], size, rows)
 
     # ---- the product ---------------------------------------------------------------------------
 
-    def tiles(self, w: str, size: int, positions: int) -> None:
+    def tiles(self, part: _Part, w: str, size: int, rows: int) -> None:
         """A block of output channels at all positions of a strip."""
         e, lanes = self.e, self.p.lanes
-        vectors = -(-positions // lanes)
+        lines, vectors, step, result_step = part.grid(rows)
         # as many vectors as registers hold, beside a row of the image and a number of the weight
-        most = min(max((target().registers.count - 1) // (size + 1), 1), vectors)
-        whole, rest = divmod(vectors, most)
-        with e.loop(0, whole * most * lanes, most * lanes) as at:
-            self.tile(w, at, size, most)
-        if rest:
-            self.tile(w, str(whole * most * lanes), size, rest)
+        most = max((target().registers.count - 1) // (size + 1), 1)
+        high, wide = tile_of(lines, vectors, most)
+        for first, tall, count in blocks(lines, high):
+            with e.loop(first, first + tall * count, tall) as y:
+                image = e.gep(part.memory, times(e, y, step), self.p.kind)
+                block = e.gep(part.block, times(e, y, result_step), self.p.kind)
+                for begin, broad, some in blocks(vectors, wide):
+                    places = [(k * step + v * lanes, k * result_step + v * lanes)
+                              for k in range(tall) for v in range(broad)]  # fmt: skip
+                    ends = (begin * lanes, (begin + broad * some) * lanes, broad * lanes)
+                    with e.loop(*ends) as x:
+                        self.tile(part, e.gep(image, x, self.p.kind), w,
+                                  e.gep(block, x, self.p.kind), size, places)  # fmt: skip
 
-    def tile(self, w: str, at: str, size: int, vectors: int) -> None:
+    def tile(
+        self, part: _Part, image: str, w: str, block: str, size: int,
+        places: list[tuple[int, int]],
+    ) -> None:  # fmt: skip
+        """Some output channels at some vectors of positions: ``places`` in image and block."""
         e, p = self.e, self.p
         with e.wide(p.lanes):
-            zeros = [e.const(0, p.kind)] * (size * vectors)
-        found = zeros
-        if self.s.part.taps:
-            found = self.nest(self.levels, e.gep(self.memory, at, p.kind), w, zeros, vectors)
+            found = [e.const(0, p.kind)] * (size * len(places))
+        if part.s.part.taps:
+            w = e.gep(w, str(part.first), p.kind)
+            found = self.nest(part.levels, part.taps, image, w, found, [at for at, _ in places])
         with e.wide(p.lanes):
             for k, reg in enumerate(found):
-                r, v = divmod(k, vectors)
-                to = plus(e, at, r * p.positions + v * p.lanes)
-                e.store(reg, e.gep(self.block, to, p.kind))
+                r, v = divmod(k, len(places))
+                e.store(reg, e.gep(block, str(r * p.positions + places[v][1]), p.kind))
 
     def nest(
-        self, levels: list[tuple[int, int, int]], image: str, w: str, acc: list[Reg], vectors: int
-    ) -> list[Reg]:
+        self, levels: list[tuple[int, int, int]], taps: list[tuple[int, int]], image: str, w: str,
+        acc: list[Reg], places: list[int],
+    ) -> list[Reg]:  # fmt: skip
         """Loop over channels, and whatever else is not written out; then the taps one by one."""
         e, p = self.e, self.p
         if not levels:
-            for offset, tap in self.taps:
-                acc = self.tap(acc, image, offset, w, tap, vectors)
+            for offset, tap in taps:
+                acc = self.tap(acc, image, [offset + at for at in places], w, tap)
             return acc
         (count, image_step, w_step), *rest = levels
         with e.wide(p.lanes):
@@ -202,41 +273,72 @@ class _Positions:
         with e.loop(0, count, 1, [(reg, vector) for reg in acc]) as (i, state):
             here = e.gep(image, times(e, i, image_step), p.kind)
             w_here = e.gep(w, times(e, i, w_step), p.kind)
-            state.next.extend(self.nest(rest, here, w_here, list(state.now), vectors))
+            state.next.extend(self.nest(rest, taps, here, w_here, list(state.now), places))
         return list(state.final)
 
-    def tap(
-        self, acc: list[Reg], image: str, offset: int, w: str, tap: int, vectors: int
-    ) -> list[Reg]:
+    def tap(self, acc: list[Reg], image: str, places: list[int], w: str, tap: int) -> list[Reg]:
         """One (channel, tap): vectors of the image, one number of the weight for each row."""
-        e, p = self.e, self.p
+        e, p, n = self.e, self.p, len(places)
         found = []
         with e.wide(p.lanes):
-            line = [
-                e.load(e.gep(image, str(offset + v * p.lanes), p.kind), p.kind)
-                for v in range(vectors)
-            ]
-            for r in range(len(acc) // vectors):
+            line = [e.load(e.gep(image, str(at), p.kind), p.kind) for at in places]
+            for r in range(len(acc) // n):
                 one = e.scalar_load(e.gep(w, str(r * p.row_step + tap), p.kind), p.kind)
                 a = e.splat(one)
-                found += [e.fma(a, line[v], acc[r * vectors + v]) for v in range(vectors)]
+                found += [e.fma(a, line[v], acc[r * n + v]) for v in range(n)]
         return found
 
     # ---- the kernel's expressions --------------------------------------------------------------
 
     def epilogue(self, at: list[str], size: int, rows: int) -> None:
         """Run the expressions over the block: row by row, or all rows of a strip as one."""
-        e, p, s, (n, first, d, h) = self.e, self.p, self.s, at
+        e, p, width, (n, first, d, h) = self.e, self.p, self.width, at
+        top, high = times(e, h, self.down), rows * self.down
         with e.loop(0, size) as r:
-            o = plus(e, first, r)
-            block = e.gep(self.block, times(e, r, p.positions), p.kind)
+            o, block = plus(e, first, r), self.together(times(e, r, p.positions), rows)
             if self.flat:
                 self.enter([n, o, d])
-                self.line(block, times(e, h, s.row), rows * s.row)
+                self.line(block, times(e, top, width), high * width)
                 return
-            with e.loop(0, rows) as i:
-                self.enter([n, o, d, plus(e, h, i)])
-                self.line(e.gep(block, times(e, i, s.row), p.kind), "0", s.row)
+            with e.loop(0, high) as i:
+                y = plus(e, top, i)
+                line = e.gep(block, times(e, i, width), p.kind)
+                if self.height % self.down:
+                    with e.when(e.compares("ult", y, str(self.height))):
+                        self.enter([n, o, d, y])
+                        self.line(line, "0", width)
+                else:
+                    self.enter([n, o, d, y])
+                    self.line(line, "0", width)
+
+    def together(self, row: str, rows: int) -> str:
+        """A row of results; those of several parts are put together first, line by line."""
+        e, kind, count = self.e, self.p.kind, self.parts[0].s.part.along.count
+        blocks = [e.gep(part.block, row, kind) for part in self.parts]
+        if len(blocks) == 1:
+            return blocks[0]
+        with e.loop(0, rows) as i:
+            for k in range(self.down):
+                lines = [e.gep(block, times(e, i, count), kind)
+                         for block in blocks[k * self.along : (k + 1) * self.along]]  # fmt: skip
+                y = plus(e, times(e, i, self.down), k)
+                to = e.gep(self.woven, times(e, y, self.width), kind)
+                for lanes, begin, end in pieces(count, self.p.lanes if self.along <= 2 else 1):
+                    with e.wide(lanes), e.loop(begin, end, lanes) as x:
+                        self.interleave(lines, x, e.gep(to, times(e, x, self.along), kind))
+        return self.woven
+
+    def interleave(self, lines: list[str], x: str, to: str) -> None:
+        """The elements at x of each line in turn; beyond the width the next line overwrites."""
+        e, kind, n = self.e, self.p.kind, self.e.lanes
+        regs = [e.load(e.gep(line, x, kind), kind) for line in lines]
+        if len(regs) == 2 and n > 1:
+            order = [k // 2 + n * (k % 2) for k in range(2 * n)]
+            regs = [shuffled(e, regs[0], regs[1], order)]
+            n = 2 * n
+        for k, reg in enumerate(regs):
+            with e.wide(n):
+                e.store(reg, e.gep(to, str(k), kind))
 
     def enter(self, indices: list[str]) -> None:
         self.body.enter_row(indices)
@@ -264,59 +366,3 @@ class _Positions:
                 ]
             for r, total in zip(body.kernel.reductions, totals, strict=True):
                 body.accumulate(r, total, "0")
-
-
-# ---- the kernel over other positions -------------------------------------------------------------
-
-
-def spread_out(kernel: Kernel) -> Kernel:
-    """The kernel over [batch, channels] and three dimensions, whatever it has."""
-
-    def strides(s: tuple[float, ...]) -> tuple[float, ...]:
-        return (*s[:2], *in_space(s[2:], 0))
-
-    shape = (*kernel.dims[:2], *in_space(kernel.dims[2:], 1))
-    return rebuilt(
-        kernel, shape,
-        lambda p: Place(p.buffer, p.offset, shape, strides(p.strides)),  # type: ignore[arg-type]
-        lambda start, s: (start, strides(s)),
-    )  # fmt: skip
-
-
-def seen_from(kernel: Kernel, part: Part) -> Kernel:
-    """The kernel over the positions of one part."""
-    shape = (*kernel.dims[:2], *(axis.count for axis in part.axes))
-
-    def moved(start: float, s: tuple[float, ...]) -> tuple[float, tuple[float, ...]]:
-        pairs = list(zip(part.axes, s[2:], strict=True))
-        begin = start + sum(axis.start * step for axis, step in pairs)
-        return begin, (*s[:2], *(axis.stride * step for axis, step in pairs))
-
-    def place(p: Place) -> Place:
-        offset, strides = moved(p.offset, p.strides)
-        return Place(p.buffer, offset, shape, strides)  # type: ignore[arg-type]
-
-    return rebuilt(kernel, shape, place, moved)
-
-
-def is_flat(kernel: Kernel) -> bool:
-    """Whether all positions of a slice can be walked as one row."""
-    found = [p.strides for p in (*kernel.reads(), *kernel.writes())]
-    found += [n.value[1] for n in kernel.nodes() if n.op == "index"]
-    down, along = kernel.dims[-2:]
-    return down == 1 or along == 1 or all(s[-2] == s[-1] * along for s in found)
-
-
-def flattened(kernel: Kernel) -> Kernel:
-    """All positions of a slice as one row."""
-    *lead, down, along = kernel.dims
-    shape = (*lead, down * along)
-
-    def strides(s: tuple[float, ...]) -> tuple[float, ...]:
-        return (*s[:-2], s[-2] if along == 1 else s[-1])
-
-    return rebuilt(
-        kernel, shape,
-        lambda p: Place(p.buffer, p.offset, shape, strides(p.strides)),  # type: ignore[arg-type]
-        lambda start, s: (start, strides(s)),
-    )  # fmt: skip

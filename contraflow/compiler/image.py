@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from contraflow.compiler.emit import BITS, Emitter
 from contraflow.compiler.kernels import shuffled
 from contraflow.compiler.loops import Convolution
-from contraflow.compiler.positions import Part, in_space
+from contraflow.compiler.positions import MOST_TAPS, Part, in_space
 
 __all__ = ["Scratch", "blocks", "clear", "pieces", "plus", "times", "walk_taps"]
 
-MOST_TAPS = 49  # written out one after the other
 ROOM = 256 << 10  # bytes of scratch that stay near: half of a usual second cache
 LINE_ROOM = 2 << 20  # the same for sequences, whose pieces are dear to cut
 
@@ -288,7 +287,7 @@ class Scratch:
             return
         width = 1 << min(self.lanes, n).bit_length() - 1
         whole = n // width * width
-        if whole > 2 * width:
+        if whole > 8 * width:
             with e.loop(0, whole, width) as i:
                 self.vector(e, source, target, i, step, width)
         else:

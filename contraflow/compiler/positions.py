@@ -6,14 +6,16 @@ The gradient of an image is a convolution as well: one for each phase of the str
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any
 
 from contraflow.compiler.loops import Convolution
 
-__all__ = ["Axis", "Part", "backward_parts", "forward_part", "in_space"]
+MOST_TAPS = 49  # written out one after the other
+
+__all__ = ["MOST_TAPS", "Axis", "Part", "backward_parts", "forward_part", "in_space"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Part:
     def taps(self) -> int:
         return prod(len(axis.taps) for axis in self.axes)
 
+    def in_vectors(self, lanes: int) -> bool:
+        """Whether rows consist of whole vectors, read as they lie in the image."""
+        whole = self.along.count % lanes == 0 and self.along.step == 1
+        return whole and 0 < self.taps <= MOST_TAPS
+
 
 def in_space(values: Sequence[Any], missing: Any) -> tuple[Any, Any, Any]:
     """Three numbers for one to three dimensions. A sequence runs down: rows of one element."""
@@ -90,23 +97,22 @@ def forward_part(c: Convolution) -> Part:
 
 def backward_parts(c: Convolution) -> list[Part]:
     """The positions of the gradient of an image, ``c.image`` being the gradient of the result:
-    each phase of the stride is a convolution of its own, over the taps that reach it."""
-    return [Part(*axes) for axes in product(*(
-        list(phases(n, size, k, s, d, lo))
-        for n, size, k, s, d, lo in spatial(c)
-    ))]  # fmt: skip
+    each phase of the stride is a convolution of its own, over the taps that reach it. Those that
+    share slices have as many rows and columns each: the last ones may lie beyond."""
+    deep, *plane = (list(phases(n, size, k, s, d, lo)) for n, size, k, s, d, lo in spatial(c))
+    size = in_space(c.out, 1)[0]
+    deep = [replace(a, count=len(range(a.start, size, a.stride))) for a in deep]
+    return [Part(*axes) for axes in product(deep, *plane)]
 
 
 def phases(n: int, size: int, kernel: int, stride: int, dilation: int, lo: int) -> Iterator[Axis]:
     """Where ``i stride + k dilation = h + lo``, solved for i in an image of n, for every phase of
     h below ``size``."""
-    for phase in range(stride):
-        first = -(-(lo - phase) // stride)
-        count = (lo + size - 1 - phase) // stride - first + 1
+    for start in range(min(stride, size)):
+        first, phase = divmod(start + lo, stride)
         taps = tuple(
             (k, first + (phase - k * dilation) // stride)
             for k in range(kernel)
             if (phase - k * dilation) % stride == 0
         )
-        if count > 0:
-            yield Axis(n, count, 1, taps, first * stride + phase - lo, stride)
+        yield Axis(n, -(-size // stride), 1, taps, start, stride)
