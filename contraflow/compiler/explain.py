@@ -13,8 +13,7 @@ from contraflow.compiler.rates import rates
 from contraflow.compiler.timing import kernel_seconds, total_seconds
 
 if TYPE_CHECKING:
-    from contraflow.compiler.piece import Compiled
-    from contraflow.compiler.version import Version
+    from contraflow.compiler.guarded import Guarded
 
 __all__ = ["report"]
 
@@ -59,7 +58,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def report(version: Version | Compiled, times: bool) -> str:
+def report(version: Guarded, times: bool) -> str:
     """Why it was compiled, the kernels in order with their sizes and speed, memory, and what is
     left to NumPy."""
     program = version.native.program
@@ -79,7 +78,7 @@ def report(version: Version | Compiled, times: bool) -> str:
     return "\n".join(lines)
 
 
-def head(version: Version | Compiled) -> list[str]:
+def head(version: Guarded) -> list[str]:
     """What was compiled, why, how long it took, and its memory."""
     graph, native = version.source, version.native
     calls = sum(isinstance(part, list) for part in native.parts)
@@ -102,7 +101,7 @@ def columns(times: bool) -> str:
     return f"{'':>4} {'kind':<11} {'points':<16} {'FLOP':>7} {'bytes':>7}{speed}  fused"
 
 
-def sums(version: Version | Compiled, spent: list[float]) -> str:
+def sums(version: Guarded, spent: list[float]) -> str:
     """The whole step against its floor, and what the floor is counted with."""
     least, whole = sum(map(floor, version.native.program.kernels)), total_seconds(version)
     return (

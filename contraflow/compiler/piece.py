@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter, is_
-from sys import getrefcount
-from threading import Lock
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from contraflow.compiler.loops import Buffer
-from contraflow.compiler.lower import broken, index_guard, lower
+from contraflow.compiler.guarded import Array, Back, Guarded, Result
 from contraflow.compiler.memory import Point, program
-from contraflow.compiler.native import Native
-from contraflow.compiler.schedule import schedule
 from contraflow.graph.interpret import evaluate
 from contraflow.graph.ir import Graph, Value
 from contraflow.graph.rewrite import drop_dead
-from contraflow.graph.text import to_text
-from contraflow.tensor.tape import version_of
 
 __all__ = ["Piece"]
 
-Array = np.ndarray[Any, Any]
 value_of = attrgetter("_value")
 
 
@@ -54,7 +45,7 @@ class Piece:
             self.graph = program(self.point, list(self.outputs), list(self.writes))
         if not native:
             return self.by_ops(self.graph, order, scalars)
-        self.native = Compiled(self.graph, len(order), [at for at, _ in self.writes])
+        self.native = Compiled(self.graph, len(scalars), [at for at, _ in self.writes])
         return self.native(order, scalars)
 
     def by_ops(
@@ -80,114 +71,54 @@ def apart(outputs: list[Array], arrays: list[Array]) -> list[Array]:
     return found
 
 
-class Compiled:
-    """A program as native code, pointed at the arrays that tensors have now."""
+class Compiled(Guarded):
+    """A program as native code.
 
-    reason = "an optimiser's steps made a loop"
+    Args:
+        graph: its inputs are tensors and then numbers; numbers: how many numbers there are.
+        written: the positions of the tensors that it writes.
+    """
 
-    def __init__(self, graph: Graph, tensors: int, written: list[int]) -> None:
-        start = perf_counter()
-        self.source, self.lock = drop_dead(graph), Lock()
-        self.graph = lower(self.source)
-        self.native = Native(schedule(self.graph), to_text(self.graph))
-        inputs = self.native.program.inputs
-        self.inputs, self.written = inputs[:tensors], written
-        self.is_written = [k in set(written) for k in range(tensors)]
+    def __init__(self, graph: Graph, numbers: int, written: list[int]) -> None:
+        super().__init__(drop_dead(graph), "an optimiser's steps made a loop", numbers)
+        tensors = len(self.inputs)
         self.shapes = [(v.shape, v.dtype) for v in self.graph.inputs[:tensors]]
-        self.scalars = np.zeros(max(len(inputs) - tensors, 1), np.float64)
-        for k, buffer in enumerate(inputs[tensors:]):
-            self.native.point(buffer, self.scalars[k : k + 1])
-        pairs = zip(self.native.program.outputs, self.graph.outputs, strict=True)
-        self.outputs = [Result(buffer, value) for buffer, value in pairs]
+        self.writes, self.is_written = written, [k in set(written) for k in range(tensors)]
         self.pointed: list[Any] = [None] * tensors
-        self.versions: list[Any] = []
-        self.watch(graph)
-        self.seconds = perf_counter() - start
-
-    def watch(self, graph: Graph) -> None:
-        """Native code that looks whether an index is out of range, before anything is done."""
-        self.guard = index_guard(self.graph)
-        self.watcher: Native | None = None
-        self.alarm = np.zeros((), bool)
-        if self.guard is not None:
-            watched = self.guard[0]
-            self.watcher = Native(schedule(watched), to_text(watched))
-            self.watcher.point(self.watcher.program.outputs[0], self.alarm)
+        pairs = zip(self.native.program.outputs, self.graph.outputs, strict=True)
+        self.outputs = [Result(self.native, buffer, value) for buffer, value in pairs]
 
     def __call__(self, order: list[Any], scalars: list[Callable[[], float]]) -> list[Array]:
-        back = self.point(order)
+        back = self.place(order)
         for k, read in enumerate(scalars):
             self.scalars[k] = read()
         if self.watcher is not None:
-            self.check()
+            self.look()
         for output in self.outputs:
-            output.prepare(self.native)
+            output.prepare()
         self.native()
         for target, copy in back:
             np.copyto(target, copy)
-        if self.versions:
-            self.versions[0].touch()
-            now = self.versions[0].n
-            for version in self.versions:
-                version.n = now
+        self.writer.touch()
         return [output.array for output in self.outputs]
 
-    def point(self, order: list[Any]) -> list[tuple[Array, Array]]:
+    def place(self, order: list[Any]) -> Back:
         """Point the buffers at the tensors' arrays; gives the copies to be written back."""
         arrays = list(map(value_of, order))
         pointed = self.pointed
+        back: Back = []
         if all(map(is_, arrays, pointed)):
-            return []
-        if any(arrays[k] is not pointed[k] for k in self.written) or not self.versions:
-            self.versions = [version_of(order[k]) for k in self.written]
-        back = []
-        versions = set(self.versions)
-        for k, array in enumerate(arrays):
+            return back
+        if any(arrays[k] is not pointed[k] for k in self.writes):
+            self.claim([order[k] for k in self.writes])
+        for k, (array, buffer, written) in enumerate(
+            zip(arrays, self.inputs, self.is_written, strict=True)
+        ):
             if array is pointed[k]:
                 continue
-            pointed[k] = array
-            written = self.is_written[k]
-            shown = not written and order[k]._version is not None and order[k]._version in versions
-            if shown or not usable(array, written):
-                copy = np.array(array, order="C")
-                self.aim(k, copy)
-                pointed[k] = None  # the next call copies again
-                if written:
-                    back.append((array, copy))
-            else:
-                self.aim(k, array)
+            assert (array.shape, array.dtype) == self.shapes[k]
+            # what shows memory that is written is read as it is now
+            shown = not written and order[k]._version in self.written
+            there = self.point_at(array.copy() if shown else array, buffer, written, back)
+            pointed[k] = array if there and not shown else None  # a copy is made for every call
         return back
-
-    def aim(self, k: int, array: Array) -> None:
-        buffer = self.inputs[k]
-        assert (array.shape, array.dtype) == self.shapes[k]
-        self.native.point(buffer, array)
-        if self.watcher is not None:
-            self.watcher.point(self.watcher.program.inputs[k], array)
-
-    def check(self) -> None:
-        assert self.watcher is not None
-        assert self.guard is not None
-        self.watcher()
-        if self.alarm:
-            raise broken(self.source.name, self.guard[1])
-
-
-def usable(array: Array, written: bool) -> bool:
-    """Whether kernels can use the memory as it is."""
-    return bool(array.flags.c_contiguous and (array.flags.writeable or not written))
-
-
-class Result:
-    """The memory of an output. It serves again as soon as nobody else holds it: fresh memory for
-    a large gradient costs more than computing it."""
-
-    def __init__(self, buffer: Buffer, value: Value) -> None:
-        self.buffer, self.shape, self.dtype = buffer, value.shape, value.dtype
-        self.array: Any = None
-
-    def prepare(self, native: Native) -> None:
-        # held here, by `native` and by the call
-        if self.array is None or getrefcount(self.array) > 3:
-            self.array = np.empty(self.shape, self.dtype)
-            native.point(self.buffer, self.array)

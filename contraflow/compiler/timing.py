@@ -14,8 +14,7 @@ from contraflow.compiler.schedule import schedule
 from contraflow.graph.text import to_text
 
 if TYPE_CHECKING:
-    from contraflow.compiler.piece import Compiled
-    from contraflow.compiler.version import Version
+    from contraflow.compiler.guarded import Guarded
 
 __all__ = ["kernel_seconds", "total_seconds"]
 
@@ -28,7 +27,7 @@ OFTEN = 1000
 class Copies:
     """Arrays that a program may read and write as it likes."""
 
-    def __init__(self, version: Version | Compiled) -> None:
+    def __init__(self, version: Guarded) -> None:
         held = version.native.arrays
         self.originals = []
         for buffer, value in zip(version.native.program.inputs, version.graph.inputs, strict=True):
@@ -60,7 +59,7 @@ def rounds() -> Any:
             return
 
 
-def kernel_seconds(version: Version | Compiled) -> list[float]:
+def kernel_seconds(version: Guarded) -> list[float]:
     """The median time of each kernel on one thread, in the order of the step."""
     with version.lock:
         copies = Copies(version)
@@ -93,7 +92,7 @@ def once(native: Native, k: int, count: int) -> float:
     return max(perf_counter() - start - rates().call, 1e-9) / count
 
 
-def total_seconds(version: Version | Compiled) -> float:
+def total_seconds(version: Guarded) -> float:
     """The median time of the native code of a whole step, as it runs."""
     native = version.native
     with version.lock:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from operator import attrgetter, is_
 from sys import getrefcount
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +18,13 @@ from contraflow.base.tree import map_tree
 from contraflow.capture.step import CapturedStep, Hole, check_own
 from contraflow.compiler.address import address_of
 from contraflow.compiler.finite import inspect
+from contraflow.compiler.guarded import Back, Guarded, Result
 from contraflow.compiler.guards import Guards
 from contraflow.compiler.loops import Buffer, Opaque
-from contraflow.compiler.lower import broken, index_guard, lower
 from contraflow.compiler.native import Native
-from contraflow.compiler.schedule import schedule
-from contraflow.graph.text import to_text
+from contraflow.graph.ir import Value
 from contraflow.tensor import tape
-from contraflow.tensor.tape import Writer, version_of
+from contraflow.tensor.tape import version_of
 from contraflow.tensor.tensor import Tensor, make
 
 if TYPE_CHECKING:
@@ -34,17 +32,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Gradient", "Returned", "Version"]
 
-Array = np.ndarray[Any, Any]
-Back = list[tuple[Array, Array]]  # arrays, each with the copy that is written back to it
 value_of, grad_of = attrgetter("_value"), attrgetter("_grad")
 SMALL = 1024  # bytes; results up to this size are copied out of memory that never moves
 # Who holds a gradient: its owner, a `Gradient`, the list of them and the question; its array is
 # held by it, by `native` and the question.
 HOLDERS, ARRAY_HOLDERS = 4, 3
-SPARE = 3  # pieces of memory that a large result takes in turn
 
 
-class Version:
+class Version(Guarded):
     """A captured step, compiled, for arguments of one form.
 
     Args:
@@ -54,7 +49,6 @@ class Version:
         check_finite: look for NaN and infinities after each run, before anything changes.
 
     Attributes:
-        native, watcher: the step, and what looks for indices out of range before it runs.
         returned, gradients: what the step returns, and the gradients that it leaves.
         steady: nothing but the arguments moves from call to call.
     """
@@ -63,27 +57,14 @@ class Version:
         self, captured: CapturedStep, form: list[tuple[str, str]], names: list[str], reason: str,
         check_finite: bool = False,
     ) -> None:  # fmt: skip
-        self.captured, self.form, self.names, self.reason = captured, form, names, reason
+        super().__init__(captured.graph, reason, len(captured.scalars))
+        self.captured, self.form, self.names = captured, form, names
         self.check_finite = check_finite
         self.number = 0  # the later, the higher
-        self.seconds = 0.0  # that compiling took
         self.guards = Guards(captured)
-        self.lock = Lock()
         self.loop: Loop | None = None  # over batches, once there is an epoch
-        self.source = captured.graph
-        graph = lower(captured.graph)
-        self.graph = graph
-        self.native = Native(schedule(graph), to_text(graph))
-        self.guard = index_guard(graph)
-        self.watcher: Native | None = None
-        self.watched: dict[Buffer, Buffer] = {}  # what the guard reads as well
-        self.alarm = np.zeros((), bool)
-        if self.guard is not None:
-            self.watch_with(self.guard[0])
         self.divide_inputs()
         self.divide_outputs()
-        self.writer = Writer()
-        self.written: set[Any] = set()  # the versions of the memory that is written
         self.pointed: list[Any] | None = None  # the arrays of the state, None if they are copies
         self.latest: list[Any] = [None] * len(captured.arguments)
         self.moves = -1  # of optimisers' numbers, when they were read last
@@ -94,28 +75,13 @@ class Version:
         self.fallible = any(isinstance(part, Opaque) for part in self.native.parts)
         self.careful = True
 
-    def watch_with(self, graph: Any) -> None:
-        """Compile the guard."""
-        self.watcher = Native(schedule(graph), to_text(graph))
-        self.watcher.point(self.watcher.program.outputs[0], self.alarm)
-        pairs = zip(
-            self.native.program.inputs, self.watcher.program.inputs, self.graph.inputs, strict=True
-        )
-        read = {v for e in graph.equations for v in e.values}
-        self.watched = {ours: theirs for ours, theirs, value in pairs if value in read}
-
     def divide_inputs(self) -> None:
         """Which buffers are arguments, state and numbers, and which of them are written."""
-        captured, inputs = self.captured, self.native.program.inputs
-        first = len(captured.arguments)
-        last = first + len(captured.externals)
-        self.arguments, self.buffers = inputs[:first], inputs[first:last]
-        self.scalars = np.zeros(len(captured.scalars), np.float64)
-        for k, buffer in enumerate(inputs[last:]):
-            self.point(buffer, self.scalars[k : k + 1])
+        captured, first = self.captured, len(self.captured.arguments)
+        self.arguments, self.buffers = self.inputs[:first], self.inputs[first:]
         targets = {target for target, _ in captured.graph.writes}
         written = [value in targets for value in captured.graph.inputs]
-        self.writes_argument, self.writes = written[:first], written[first:last]
+        self.writes_argument, self.writes = written[:first], written[first : len(self.inputs)]
         self.readers: list[list[tuple[Native, Buffer]]] = []  # of each argument
         for buffer in self.arguments:
             self.readers.append([(self.native, buffer)])
@@ -173,9 +139,7 @@ class Version:
         """
         back = self.place(given)
         if self.watcher is not None:
-            self.watcher()
-            if self.alarm:
-                raise broken(self.captured.graph.name, self.guard[1])  # type: ignore[index]
+            self.look()
         return back
 
     def place(self, given: list[Tensor]) -> Back:
@@ -241,9 +205,7 @@ class Version:
         if self.pointed is not None and all(map(is_, arrays, self.pointed)):
             return
         self.pointed = arrays
-        versions = [version_of(t) for t, written in zip(held, self.writes, strict=True) if written]
-        self.writer.claim(versions)
-        self.written = set(versions)
+        self.claim([t for t, written in zip(held, self.writes, strict=True) if written])
         self.latest = [None] * len(given)  # an argument may show the memory of state
         for array, buffer, written in zip(arrays, self.buffers, self.writes, strict=True):
             if not self.point_at(array, buffer, written, back):
@@ -265,25 +227,6 @@ class Version:
         for native, own in self.readers[k]:
             native.table[native.slots[own]] = address
             native.arrays[own] = array
-
-    def point_at(self, array: Array, buffer: Buffer, written: bool, back: Back) -> bool:
-        """Point a buffer at an array; at a copy if kernels cannot use the memory as it is, or must
-        not write to it before all was looked at."""
-        flags = array.flags
-        if flags.c_contiguous and not (written and (self.careful or not flags.writeable)):
-            self.point(buffer, array)
-            return True
-        copy = np.array(array, order="C")
-        self.point(buffer, copy)
-        if written:
-            back.append((array, copy))
-        return False
-
-    def point(self, buffer: Buffer, array: Array) -> None:
-        self.native.point(buffer, array)
-        theirs = self.watched.get(buffer)
-        if theirs is not None:
-            self.watcher.point(theirs, array)  # type: ignore[union-attr]
 
     def point_gradients(self, given: list[Tensor]) -> None:
         """Memory for the gradients: that of the last call, unless somebody holds it."""
@@ -327,39 +270,14 @@ class Version:
             self.seen = self.now
 
 
-class Returned:
-    """A result that the step returns.
-
-    A small one is copied out of memory that never moves. For a large one fresh memory would cost
-    more than computing it: a few arrays serve in turn, as soon as nobody else holds them.
-    """
+class Returned(Result):
+    """A result that the step returns; a small one is copied out of memory that never moves."""
 
     owner = None
 
-    def __init__(self, native: Native, buffer: Buffer, value: Any) -> None:
-        self.native, self.buffer, self.shape, self.dtype = native, buffer, value.shape, value.dtype
-        self.array: Any = np.empty(self.shape, self.dtype)
+    def __init__(self, native: Native, buffer: Buffer, value: Value) -> None:
+        super().__init__(native, buffer, value)
         self.small = self.array.nbytes <= SMALL
-        self.spare: list[Array] = [] if self.small else [self.array]
-        native.point(buffer, self.array)
-
-    def prepare(self) -> None:
-        """Memory for the next result."""
-        spare = self.spare
-        self.array = self.native.arrays[self.buffer] = None
-        for k in range(len(spare)):
-            if getrefcount(spare[k]) == 2:  # the list and the question
-                self.array = spare[k]
-                break
-        else:
-            self.array = np.empty(self.shape, self.dtype)
-            spare[:] = [*spare[1 - SPARE :], self.array]
-        self.point()
-
-    def point(self) -> None:
-        """Let the native code write here."""
-        self.native.arrays.pop(self.buffer, None)
-        self.native.point(self.buffer, self.array)
 
     def take(self) -> Tensor:
         """The tensor to return."""
