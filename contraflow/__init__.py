@@ -53,6 +53,7 @@ from contraflow.ops import families as _families
 from contraflow.ops.activation import *
 from contraflow.ops.arith import *
 from contraflow.ops.blend import *
+from contraflow.ops.chains import *
 from contraflow.ops.decompose import *
 from contraflow.ops.distances import *
 from contraflow.ops.einsum import *
@@ -63,6 +64,7 @@ from contraflow.ops.logic import *
 from contraflow.ops.matmul import *
 from contraflow.ops.matrix_exp import *
 from contraflow.ops.mode import *
+from contraflow.ops.parts import *
 from contraflow.ops.products import *
 from contraflow.ops.quantile import *
 from contraflow.ops.reduce import *

@@ -21,6 +21,8 @@ from contraflow.base.errors import ArgumentError, LinAlgError, ShapeError, lesso
 from contraflow.base.shapes import read_dim
 from contraflow.ops.arith import abs, mul
 from contraflow.ops.cast import convert
+from contraflow.ops.chains import matrix_power as positive_power
+from contraflow.ops.chains import multi_dot
 from contraflow.ops.checks import check_floating, check_tensors
 from contraflow.ops.decompose import (
     check_matrix,
@@ -43,12 +45,10 @@ from contraflow.ops.decompose import (
 )
 from contraflow.ops.matmul import matmul
 from contraflow.ops.matrix_exp import matrix_exp
+from contraflow.ops.parts import diagonal as diagonal_of
 from contraflow.ops.products import cross as cross_of
-from contraflow.ops.products import matrix_power as positive_power
-from contraflow.ops.products import multi_dot
 from contraflow.ops.reduce import amax, amin
 from contraflow.ops.reduce import sum as sum_of
-from contraflow.ops.shape import diagonal as diagonal_of
 from contraflow.ops.shape import movedim, unsqueeze
 from contraflow.ops.statistics import norm as vector_norm_of
 

@@ -20,7 +20,7 @@ from contraflow.ops.arith import div_op, eq, ge, le, lt, maximum, minimum, mul, 
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full, iota
 from contraflow.ops.extrema import argmax_op
-from contraflow.ops.index import (
+from contraflow.ops.index_records import (
     gather_op,
     index_add_op,
     scatter_add_op,

@@ -18,7 +18,7 @@ from contraflow.base.shapes import Shape
 from contraflow.compiler.windows import apart, inside
 from contraflow.ops.arith import add_op, div_op, ge, gt, lt, maximum, where_op
 from contraflow.ops.creation import full
-from contraflow.ops.index import gather_op, scatter_add_op
+from contraflow.ops.index_records import gather_op, scatter_add_op
 from contraflow.ops.join import cat_op, pad_op
 from contraflow.ops.logic import isnan, logical_and, logical_or
 from contraflow.ops.pool_records import Axis, _counts, axes_of, lowest

@@ -9,6 +9,7 @@ import numpy as np
 from contraflow.base.dtypes import float32, float64
 from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
 from contraflow.ops.arith import eq, gt, maximum, where_op
+from contraflow.ops.chains import check_square, identity
 from contraflow.ops.checks import check_tensors, values
 from contraflow.ops.join import cat
 from contraflow.ops.linalg import (
@@ -26,10 +27,9 @@ from contraflow.ops.linalg import (
     svd_op,
 )
 from contraflow.ops.matmul import matmul, swap_last
-from contraflow.ops.products import check_square, identity
+from contraflow.ops.parts import tril, triu
 from contraflow.ops.reduce import sum as sum_of
 from contraflow.ops.results import named
-from contraflow.ops.shape import tril, triu
 from contraflow.ops.view import alias, reshape_to, slice_dims
 
 __all__ = ["cholesky", "cholesky_solve", "det", "inverse", "logdet", "pinverse", "slogdet"]

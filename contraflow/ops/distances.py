@@ -9,9 +9,10 @@ from contraflow.base.shapes import read_dim
 from contraflow.ops.blend import clamp
 from contraflow.ops.checks import check_floating, check_tensors
 from contraflow.ops.matmul import matmul
+from contraflow.ops.parts import diagonal, narrow
 from contraflow.ops.reduce import mean, sum
 from contraflow.ops.scan import cumsum
-from contraflow.ops.shape import diagonal, narrow, reshape, transpose, unsqueeze
+from contraflow.ops.shape import reshape, transpose, unsqueeze
 from contraflow.ops.statistics import norm
 
 __all__ = ["cdist", "corrcoef", "cov", "cumulative_trapezoid", "dist", "trapezoid", "trapz"]

@@ -11,7 +11,7 @@ from contraflow.base.errors import ShapeError
 from contraflow.base.shapes import read_dims
 from contraflow.ops.arith import maximum, minimum
 from contraflow.ops.checks import check_tensors
-from contraflow.ops.index import gather_op
+from contraflow.ops.index_records import gather_op
 from contraflow.ops.record import Aval, Operand, Sample, op
 from contraflow.ops.reduce import amax, amin, count, nonempty
 from contraflow.ops.results import named

@@ -12,6 +12,7 @@ from contraflow.ops import (
     arith,
     blend,
     cast,
+    chains,
     conv,
     conv_records,
     creation,
@@ -24,6 +25,7 @@ from contraflow.ops import (
     fused_loss,
     gelu,
     index,
+    index_records,
     join,
     linalg,
     logic,
@@ -31,6 +33,7 @@ from contraflow.ops import (
     matrix_exp,
     mode,
     normalize_records,
+    parts,
     poisson,
     pool_records,
     products,
@@ -53,9 +56,9 @@ from contraflow.ops import (
 __all__ = ["ALL"]
 
 ALL = (
-    accumulate, activation, arith, blend, cast, conv, conv_records, creation, cross_entropy,
-    decompose, distances, einsum, extrema, fold, fused_loss, gelu, index, join, linalg, logic,
-    matmul, matrix_exp, mode, normalize_records, poisson, pool_records, products, quantile,
-    random, reduce, repeats, resample, rounding, scan, shape, softmax, sort, special, statistics,
-    transcendental, view,
+    accumulate, activation, arith, blend, cast, chains, conv, conv_records, creation,
+    cross_entropy, decompose, distances, einsum, extrema, fold, fused_loss, gelu, index,
+    index_records, join, linalg, logic, matmul, matrix_exp, mode, normalize_records, parts,
+    poisson, pool_records, products, quantile, random, reduce, repeats, resample, rounding, scan,
+    shape, softmax, sort, special, statistics, transcendental, view,
 )  # fmt: skip

@@ -12,9 +12,10 @@ import numpy as np
 
 from contraflow.base.errors import ArgumentError, ShapeError, lesson
 from contraflow.base.shapes import Shape, broadcast, read_dim
+from contraflow.ops.parts import full_bounds
 from contraflow.ops.record import Aval, Sample, op
 from contraflow.ops.rules import rand, unary
-from contraflow.ops.shape import atleast_1d, atleast_2d, atleast_3d, flip, full_bounds, meshgrid
+from contraflow.ops.shape import atleast_1d, atleast_2d, atleast_3d, flip, meshgrid
 from contraflow.ops.view import expand, reshape_to, slice_dims
 
 __all__ = [

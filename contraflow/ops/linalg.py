@@ -15,12 +15,12 @@ import numpy as np
 from contraflow.base.errors import LinAlgError, ShapeError, lesson
 from contraflow.base.shapes import broadcast
 from contraflow.ops.arith import eq, where_op
+from contraflow.ops.chains import identity
 from contraflow.ops.matmul import matrix_product, swap_last
-from contraflow.ops.products import identity
+from contraflow.ops.parts import tril
 from contraflow.ops.record import Aval, Sample, op
 from contraflow.ops.reduce import reduce_sum
 from contraflow.ops.rules import rand
-from contraflow.ops.shape import tril
 from contraflow.ops.view import reshape_to
 
 __all__: list[str] = []

@@ -10,7 +10,7 @@ from contraflow.base.dtypes import int64
 from contraflow.base.errors import IndexOutOfRange, lesson
 from contraflow.base.shapes import read_dim
 from contraflow.ops.checks import check_tensors
-from contraflow.ops.index import gather_op
+from contraflow.ops.index_records import gather_op
 from contraflow.ops.record import Aval, Sample, op
 from contraflow.ops.results import named
 from contraflow.ops.view import reshape_to

@@ -14,7 +14,7 @@ from contraflow.ops.blend import lerp
 from contraflow.ops.cast import convert
 from contraflow.ops.checks import check_between, check_tensors
 from contraflow.ops.extrema import pick
-from contraflow.ops.index import gather_op
+from contraflow.ops.index_records import gather_op
 from contraflow.ops.record import OPS, Aval, Sample, op
 from contraflow.ops.reduce import count, evenly, floating, reduce_any, reduce_sum, reduced
 from contraflow.ops.results import named

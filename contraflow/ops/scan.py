@@ -16,7 +16,7 @@ from contraflow.base.shapes import read_dim
 from contraflow.ops.arith import eq, ne, sub_op, where_op
 from contraflow.ops.cast import convert
 from contraflow.ops.checks import check_tensors
-from contraflow.ops.index import gather_op
+from contraflow.ops.index_records import gather_op
 from contraflow.ops.record import OPS, Aval, Op, Sample, op
 from contraflow.ops.results import named
 from contraflow.ops.rules import rand, same

@@ -14,7 +14,7 @@ from contraflow.ops.arith import eq
 from contraflow.ops.cast import convert
 from contraflow.ops.checks import check_tensors
 from contraflow.ops.extrema import pick
-from contraflow.ops.index import gather_op
+from contraflow.ops.index_records import gather_op
 from contraflow.ops.record import OPS, Aval, Operand, Sample, op
 from contraflow.ops.results import named
 from contraflow.ops.rules import rand

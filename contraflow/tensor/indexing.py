@@ -19,7 +19,8 @@ from contraflow.base.errors import (
 from contraflow.base.shapes import broadcast
 from contraflow.ops.arith import where
 from contraflow.ops.checks import values
-from contraflow.ops.index import index_add_op, index_copy_op, merge_dims, ravel_index, select_op
+from contraflow.ops.index import merge_dims
+from contraflow.ops.index_records import index_add_op, index_copy_op, ravel_index, select_op
 from contraflow.ops.join import stack
 from contraflow.ops.view import expand, reshape_to, slice_dims
 from contraflow.tensor.tensor import Tensor, as_value, look, make, write

@@ -15,7 +15,7 @@ from contraflow.ops.decompose import check_matrix, qr, solve, solve_triangular
 from contraflow.ops.join import cat
 from contraflow.ops.matmul import matmul, swap_last
 from contraflow.ops.matrix_exp import matrix_exp
-from contraflow.ops.shape import diag_embed, diagonal, tril, triu
+from contraflow.ops.parts import diag_embed, diagonal, tril, triu
 from contraflow.ops.view import expand
 from contraflow.tensor.create import constant, eye, zeros
 from contraflow.tensor.rng import randn
