@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
@@ -13,27 +12,21 @@ from contraflow.base.dtypes import DType, default_dtype, from_numpy_dtype
 from contraflow.ops.record import OPS, Aval, Op, Sample
 from contraflow.ops.record import op as op_record
 from contraflow.tensor.tensor import Tensor, promote
+from tests.samples import grouped, samples_of
 
 EPS = 1e-6  # of central differences; their error is about 1e-9 of the third derivative
-
-
-def samples_of(op: Op) -> list[Sample]:
-    """The samples of a record, always the same."""
-    rng = np.random.default_rng(zlib.crc32(op.name.encode()))
-    return [] if op.samples is None else op.samples(rng)
 
 
 CASES = [(op, i, s) for op in OPS.values() for i, s in enumerate(samples_of(op))]
 
 
 def table(*conditions: Any) -> Any:
-    """Parametrise a test over the samples for which all conditions hold."""
-    rows = [
-        pytest.param(op, s, id=f"{op.name}-{i}")
+    """Make a check a test of each op, with those of its samples for which all conditions hold."""
+    return grouped(
+        (op.name, f"sample {i}: {op.name}{s}", (op, s))
         for op, i, s in CASES
         if all(condition(op, s) for condition in conditions)
-    ]
-    return pytest.mark.parametrize(("op", "sample"), rows)
+    )
 
 
 def gives_a_value(op: Op, sample: Sample) -> bool:
@@ -253,12 +246,11 @@ def test_second_gradient_is_the_slope_of_the_first(op: Op, sample: Sample) -> No
 
 
 @table(gives_a_value, has_definition)
-def test_fused_op_is_its_definition(
-    op: Op, sample: Sample, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fused_op_is_its_definition(op: Op, sample: Sample) -> None:
     fused = run(op, tensors(sample.args), sample.attrs)
-    monkeypatch.setattr(op, "forward", lambda *_, **__: pytest.fail("defined by itself"))
-    plain = run(op.definition, tensors(sample.args), sample.attrs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(op, "forward", lambda *_, **__: pytest.fail("defined by itself"))
+        plain = run(op.definition, tensors(sample.args), sample.attrs)
     for a, b in zip(fused, plain, strict=True):
         assert a.aval == b.aval, f"{op.name}{sample}"
         np.testing.assert_allclose(value(a), value(b), rtol=1e-9, atol=1e-12)
@@ -287,10 +279,11 @@ def test_these_tests_can_fail() -> None:
     sample = Sample(np.array([0.3, 0.7]))
     alias = OPS["alias"]
 
-    def wrong(name: str, **changes: Any) -> Op:
+    def wrong(name: str, **changes: Any) -> Any:
         fields = {"forward": np.square, "shape": lambda x: x, "grad": lambda g, x: g * x * 2.0}
         try:
-            return op_record(name, "x", samples=lambda rng: [sample], **(fields | changes))
+            record = op_record(name, "x", samples=lambda rng: [sample], **(fields | changes))
+            return {name: (record, sample)}
         finally:
             OPS.pop(name, None)
 
@@ -298,17 +291,17 @@ def test_these_tests_can_fail() -> None:
         x += 1
         return np.square(x)
 
-    test_gradient_is_the_slope(wrong("right"), sample)
-    test_second_gradient_is_the_slope_of_the_first(wrong("right"), sample)
+    test_gradient_is_the_slope(wrong("right"))
+    test_second_gradient_is_the_slope_of_the_first(wrong("right"))
     with pytest.raises(AssertionError, match="finite differences give"):
-        test_gradient_is_the_slope(wrong("off", grad=lambda g, x: g * x * 2.02), sample)
+        test_gradient_is_the_slope(wrong("off", grad=lambda g, x: g * x * 2.02))
     with pytest.raises(AssertionError, match="second gradient of hides"):
         hides = wrong("hides", grad=lambda g, x: g * alias(x) * 2.0)
-        test_second_gradient_is_the_slope_of_the_first(hides, sample)
+        test_second_gradient_is_the_slope_of_the_first(hides)
     with pytest.raises(AssertionError):
         half = wrong("half", shape=lambda x: Aval(x.shape, cf.float16))
-        test_shape_rule_tells_the_result(half, sample)
+        test_shape_rule_tells_the_result(half)
     with pytest.raises(cf.ArgumentError, match="read-only"):
-        test_forward_leaves_its_operands_alone(wrong("spoils", forward=spoil), sample)
+        test_forward_leaves_its_operands_alone(wrong("spoils", forward=spoil))
     with pytest.raises(AssertionError, match="is no view"):
-        test_forward_leaves_its_operands_alone(wrong("shows", forward=lambda x: x[:]), sample)
+        test_forward_leaves_its_operands_alone(wrong("shows", forward=lambda x: x[:]))
