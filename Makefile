@@ -26,6 +26,8 @@ MAKEFLAGS   += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help train test parity lint bench docs clean
 unexport PYTHONPATH PYTHONHOME
+# The tests start many processes: each would compile the whole package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	sed -n '3,12s/^# \{0,1\}//p' Makefile
