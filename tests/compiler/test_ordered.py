@@ -252,4 +252,4 @@ def test_indices_that_are_known_to_be_right_are_not_looked_at():
         compiled = cf.compile(step)
         compiled(x)
         ((version,),) = compiled.versions.values()
-        assert version.guard is None
+        assert version.watcher is None
