@@ -6,11 +6,11 @@ value together with it, and float32 alone as well.
 """
 
 import numpy as np
+import pytest
 
 import contraflow as cf
-from contraflow.compiler import compile
 from contraflow.ops.record import OPS
-from tests.samples import grouped, samples_of
+from tests.samples import samples_of
 
 
 def has_gradient(op, sample):
@@ -18,14 +18,15 @@ def has_gradient(op, sample):
 
 
 def table(condition):
-    """Make a check of ``(op, sample, narrow)`` a test of each op and dtype."""
-    return grouped(
-        (f"{op.name}-{dtype}", f"sample {i}: {op.name}{sample}", (op, sample, narrow))
-        for op in OPS.values()
-        for narrow, dtype in ((False, "float64"), (True, "float32"))
-        for i, sample in enumerate(samples_of(op))
-        if sample.error is None and condition(op, sample, narrow)
-    )
+    """A test for each op and dtype, with those of its samples for which the condition holds: they
+    are compiled as one function, which takes a third less time than one by one."""
+    rows = {}
+    for op in OPS.values():
+        for narrow, dtype in ((False, "float64"), (True, "float32")):
+            good = [s for s in samples_of(op) if s.error is None and condition(op, s, narrow)]
+            if good:
+                rows[f"{op.name}-{dtype}"] = op, good, narrow
+    return pytest.mark.parametrize(("op", "samples", "narrow"), rows.values(), ids=rows)
 
 
 def tensors(sample, narrow, tracked):
@@ -38,40 +39,42 @@ def tensors(sample, narrow, tracked):
     return found
 
 
-def run(function, args):
-    out = function(*args)
+def value(op, sample, args):
+    out = op(*args, **sample.attrs)
     return out if isinstance(out, tuple) else (out,)
 
 
-def assert_close(compiled, eager, narrow):
+def value_and_gradient(op, sample, args):
+    values = value(op, sample, args)
+    outs = [o for o in values if o.requires_grad]
+    wanted = [a for a in args if isinstance(a, cf.Tensor) and a.requires_grad]
+    grads = ()
+    if outs:
+        grads = cf.autograd.grad([(o * o).sum() for o in outs], wanted, allow_unused=True)
+    return *(o.detach() for o in values), *(g for g in grads if g is not None)
+
+
+def assert_compiled_is_eager(what, op, samples, narrow, tracked):
+    def step(*args):
+        return [what(op, s, a) for s, a in zip(samples, args, strict=True)]
+
+    args = [tensors(s, narrow, tracked) for s in samples]
     tolerance = 3e-5 if narrow else 1e-9
-    for a, b in zip(compiled, eager, strict=True):
-        assert a.aval == b.aval
-        scale = 1 + np.nan_to_num(np.abs(b.numpy().astype(float)), posinf=0).max(initial=0)
-        np.testing.assert_allclose(
-            a.numpy().astype(float), b.numpy().astype(float), rtol=tolerance, atol=tolerance * scale
-        )
+    for sample, compiled, eager in zip(samples, cf.compile(step)(*args), step(*args), strict=True):
+        for a, b in zip(compiled, eager, strict=True):
+            assert a.aval == b.aval
+            scale = 1 + np.nan_to_num(np.abs(b.numpy().astype(float)), posinf=0).max(initial=0)
+            np.testing.assert_allclose(
+                a.numpy().astype(float), b.numpy().astype(float), rtol=tolerance,
+                atol=tolerance * scale, err_msg=f"{op.name}{sample}",
+            )  # fmt: skip
 
 
 @table(lambda op, sample, narrow: narrow or not has_gradient(op, sample))
-def test_compiled_is_eager(op, sample, narrow):
-    def forward(*args):
-        return op(*args, **sample.attrs)
-
-    args = tensors(sample, narrow, tracked=False)
-    assert_close(run(compile(forward), args), run(forward, args), narrow)
+def test_compiled_is_eager(op, samples, narrow):
+    assert_compiled_is_eager(value, op, samples, narrow, tracked=False)
 
 
 @table(lambda op, sample, narrow: has_gradient(op, sample))
-def test_compiled_gradient_is_that_of_eager(op, sample, narrow):
-    def both(*args):
-        values = run(lambda *a: op(*a, **sample.attrs), args)
-        outs = [o for o in values if o.requires_grad]
-        wanted = [a for a in args if isinstance(a, cf.Tensor) and a.requires_grad]
-        grads = ()
-        if outs:
-            grads = cf.autograd.grad([(o * o).sum() for o in outs], wanted, allow_unused=True)
-        return *(o.detach() for o in values), *(g for g in grads if g is not None)
-
-    args = tensors(sample, narrow, tracked=True)
-    assert_close(run(compile(both), args), run(both, args), narrow)
+def test_compiled_gradient_is_that_of_eager(op, samples, narrow):
+    assert_compiled_is_eager(value_and_gradient, op, samples, narrow, tracked=True)
