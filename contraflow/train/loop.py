@@ -104,8 +104,10 @@ def fit(
 
 @contextmanager
 def alike_from_the_start() -> Iterator[None]:
-    """By default a loop's steps become native once there were some; a run that goes on from a
-    checkpoint would become so at another step, and its last digits would differ."""
+    """By default it depends on the steps before which ones are native: how many there were, and how
+    often each of their pieces came (here the forward pass is a piece of its own, because every loss
+    is looked at). A checkpoint holds the first but not the second, so a run that goes on from it
+    would begin with other pieces in NumPy, and its last digits would differ."""
     before = policy.mode
     if before != "auto":
         yield
