@@ -9,12 +9,15 @@ from contraflow.compiler.kernels import Text
 from contraflow.compiler.loops import Buffer
 from contraflow.compiler.phases import Task
 
-__all__ = ["MEETING_BYTES", "YIELD", "Memory", "Module", "pause"]
+__all__ = ["MEETING_BYTES", "YIELD", "Memory", "Module", "pause", "small"]
 
 LINE = 128  # bytes that no other thread's writing disturbs
 MEETING_BYTES = 3 * LINE  # threads that have arrived; meetings so far; the function that yields
 YIELD = 2 * LINE
 SPINS = 300  # looks at what another thread will write, before the core is offered to others
+SHORT = 2_000  # lines of all kernels together that are written out in one function,
+FEW = 2_048  # if all that they touch has so few bytes
+COPY = "llvm.memcpy.p0.p0.i64"
 
 
 class Memory:
@@ -81,35 +84,53 @@ done:
 """
 
 
+def small(texts: dict[int, Text]) -> bool:
+    """Whether kernels are so small that passing numbers through memory costs more than computing
+    them: then they become one function."""
+    buffers = {buffer for text in texts.values() for buffer in text.buffers}
+    lines = sum(len(text.lines) for text in texts.values())
+    return lines <= SHORT and sum(buffer.nbytes for buffer in buffers) <= FEW
+
+
 class Module:
     """Functions of kernels, and of each run of kernels two drivers.
 
     ``part0(table)`` runs it on one thread. ``team0(table, thread, threads)`` is called by each of
     the threads and comes back when all are done; ``helps0`` is 1 if that is faster. ``step`` is the
     only team, if there is one part.
-    The table holds addresses; slot 0 is the arena.
+    The table holds addresses; slot 0 is the arena. ``inlines``: there are kernels that are to be
+    written out in their driver.
     """
 
     def __init__(self, slots: dict[Buffer, int], memory: Memory, triple: str) -> None:
-        self.slots, self.memory = slots, memory
+        self.slots, self.memory, self.inlines = slots, memory, False
         declared, wait = pause(triple)
         self.declared: dict[str, None] = {declared: None}
         self.bodies: dict[str, str] = {}
         self.drivers = [MEET.format(line=LINE, give=YIELD, spins=SPINS, pause=wait)]
 
-    def kernel(self, text: Text) -> str:
+    def kernel(self, text: Text, how: str = "nounwind") -> str:
         """The name of the function with this text."""
         self.declared.update(dict.fromkeys(sorted(text.declared)))
-        body = f"({text.parameters}) nounwind {{\nentry:\n" + "\n".join(text.lines) + "\n}\n"
+        body = f"({text.parameters}) {how} {{\nentry:\n" + "\n".join(text.lines) + "\n}\n"
         digest = hashlib.sha256(body.encode()).hexdigest()[:12]
         return self.bodies.setdefault(body, f"kernel_{digest}")
 
     def alone(self, k: int, texts: dict[int, Text]) -> None:
-        """The drivers of a part that is one thread's work; the others of a team look on."""
+        """The drivers of a part that is one thread's work."""
+        self.one_thread(k, Driver(self, "0"), texts)
+
+    def inline(self, k: int, texts: dict[int, Text], written: set[Buffer]) -> None:
+        """The same as one function; ``written``: what the kernels write."""
+        self.inlines = True
+        self.one_thread(k, Inlining(self, written), texts)
+
+    def one_thread(self, k: int, driver: Driver, texts: dict[int, Text]) -> None:
+        """The drivers of a part in which the others of a team look on."""
         self.helps(k, 0)
-        driver = Driver(self, "0")
         for text in texts.values():
             driver.lines.append(driver.call(text, ("0", str(text.split))))
+        driver.leave()
         self.define(f"part{k}(ptr %table)", driver)
         team = Driver(self, "%thread")
         first = team.once("first", "icmp eq i64 %thread, 0")
@@ -149,6 +170,8 @@ class Module:
 
 class Driver:
     """The body of a driver."""
+
+    how = "nounwind"  # the attributes of its kernels
 
     def __init__(self, module: Module, thread: str) -> None:
         self.module, self.thread = module, thread
@@ -199,7 +222,7 @@ class Driver:
         given = [f"ptr {self.address(b)}" for b in text.buffers]
         if text.split:
             given += [f"i64 {units[0]}", f"i64 {units[1]}"]
-        return f"  call void @{self.module.kernel(text)}({', '.join(given)})"
+        return f"  call void @{self.module.kernel(text, self.how)}({', '.join(given)})"
 
     def phase(self, tasks: list[Task], texts: dict[int, Text]) -> None:
         """This thread's part of a phase, and the meeting after it."""
@@ -230,6 +253,39 @@ class Driver:
         self.lines += [f"  br i1 {condition}, label %{mine}, label %{after}", f"{mine}:", *lines]
         self.lines += [f"  br label %{after}", f"{after}:"]
 
+    def leave(self) -> None:
+        """What the kernels have written is where others look for it."""
+
     def meet(self) -> None:
         place = f"getelementptr i8, ptr %arena, i64 {self.module.memory.meeting}"
         self.lines.append(f"  call void @meet(ptr {self.once('meeting', place)}, i64 %threads)")
+
+
+class Inlining(Driver):
+    """A driver with a copy of each buffer on the stack, which nobody else can read or write: once
+    the kernels are written out between the copies, LLVM keeps what they pass on in registers."""
+
+    how = "nounwind alwaysinline"
+
+    def __init__(self, module: Module, written: set[Buffer]) -> None:
+        super().__init__(module, "0")
+        self.written = written
+        self.copies: dict[Buffer, str] = {}
+
+    def address(self, buffer: Buffer) -> str:
+        if buffer not in self.copies:
+            copy = f"alloca [{buffer.nbytes} x i8], align {LINE}"
+            self.copies[buffer] = self.once(("copy", buffer), copy)
+            if buffer.kind not in ("arena", "own"):
+                place = super().address(buffer)
+                self.start.append(self.moved(buffer, place, self.copies[buffer]))
+        return self.copies[buffer]
+
+    def moved(self, buffer: Buffer, source: str, to: str) -> str:
+        self.module.declared[f"declare void @{COPY}(ptr, ptr, i64, i1)"] = None
+        return f"  call void @{COPY}(ptr {to}, ptr {source}, i64 {buffer.nbytes}, i1 false)"
+
+    def leave(self) -> None:
+        for buffer, copy in self.copies.items():
+            if buffer in self.written and buffer.kind not in ("arena", "own"):
+                self.lines.append(self.moved(buffer, copy, super().address(buffer)))

@@ -12,12 +12,15 @@ from typing import Any
 from contraflow.compiler.llvm import binding as llvm
 from contraflow.compiler.targets import machine
 
-__all__ = ["compiled", "jit", "link", "optimised"]
+__all__ = ["INLINING", "PASSES", "compiled", "jit", "link", "optimised"]
 
 # The kernels are written as they should be: what is left to do is to fold constants, to compute
 # once what is written twice, and to drop what nobody uses. LLVM's own O1 takes three times as
 # long, for steps that are no faster.
 PASSES = ("ipsccp", "instruction_combine", "new_gvn", "aggressive_dce", "simplify_cfg")
+# Kernels that are written out in one function, with their short loops; what they pass on through
+# the stack becomes registers.
+INLINING = ("always_inliner", "instruction_combine", "loop_unroll", "sroa", *PASSES)
 # llvmlite has a lock of its own, which a process copied in the middle of another thread's work
 # would never see released: so nobody forks meanwhile.
 _working = RLock()
@@ -27,22 +30,22 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def optimised(text: str) -> Any:
+def optimised(text: str, passes: tuple[str, ...] = PASSES) -> Any:
     """A module as LLVM knows it, simplified."""
     parsed = llvm.parse_assembly(text)
     parsed.verify()
     manager = llvm.create_new_module_pass_manager()
-    for name in PASSES:
+    for name in passes:
         getattr(manager, f"add_{name}_pass")()
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     manager.run(parsed, llvm.create_pass_builder(machine(), options))
     return parsed
 
 
-def compiled(text: str) -> bytes:
+def compiled(text: str, passes: tuple[str, ...] = PASSES) -> bytes:
     """The object code of a module."""
     with _working:
-        return machine().emit_object(optimised(text))  # type: ignore[no-any-return]
+        return machine().emit_object(optimised(text, passes))  # type: ignore[no-any-return]
 
 
 @cache

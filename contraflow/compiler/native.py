@@ -21,9 +21,9 @@ from contraflow.compiler.convolution import (
 )
 from contraflow.compiler.cost import seconds
 from contraflow.compiler.draw import drawn
-from contraflow.compiler.driver import YIELD, Memory, Module
+from contraflow.compiler.driver import YIELD, Memory, Module, small
 from contraflow.compiler.kernels import Text
-from contraflow.compiler.link import compiled, link
+from contraflow.compiler.link import INLINING, PASSES, compiled, link
 from contraflow.compiler.loops import (
     Buffer,
     Contraction,
@@ -173,15 +173,15 @@ class Native:
         if run:
             yield run
 
-    def text(self) -> str:
-        """The LLVM text of all kernels, and of the drivers of each run of them."""
+    def module(self) -> Module:
+        """The text of all kernels, and of the drivers of each run of them."""
         module = Module(self.slots, self.memory, target().triple)
         for k, part in enumerate(self.parts):
             if isinstance(part, list):
                 self.write_part(module, k, part)
         if len(self.parts) == 1 and isinstance(self.parts[0], list):
             module.whole()
-        return module.text()
+        return module
 
     def write_part(self, module: Module, k: int, part: list[int]) -> None:
         """The drivers of a run of kernels; for a team only if that promises to be faster."""
@@ -199,7 +199,10 @@ class Native:
             if seconds_together(found) <= GAIN * alone:
                 module.team(k, texts, found)
                 return
-        module.alone(k, texts)
+        if len(self.parts) > 1 or not small(texts):
+            module.alone(k, texts)
+        else:  # what the arena holds is nobody else's
+            module.inline(k, texts, {p.buffer for n in part for p in kernels[n].writes()})
 
     def code(self, key: str) -> bytes:
         """The machine code, from the disk if it was compiled before."""
@@ -207,7 +210,8 @@ class Native:
         found = load(key)
         if found is None:
             self.cached = False
-            found = compiled(self.text())
+            module = self.module()
+            found = compiled(module.text(), INLINING if module.inlines else PASSES)
             store(key, found)
         return found
 

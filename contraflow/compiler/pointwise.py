@@ -92,19 +92,28 @@ def log(e: Emitter, x: Reg) -> Reg:
     return e.select(negative, e.const(float("nan"), "f32"), y)
 
 
-TANH = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
+ROUNDING = 1.5 * 2.0**23  # added to a small number, its last bits are the nearest whole number
+FLAT = 10.0  # from here on tanh is 1
 
 
 def tanh(e: Emitter, x: Reg) -> Reg:
-    """An odd polynomial below 0.625, 1 - 2 / (e^2|x| + 1) above. Within 2 ulp."""
+    """y / (y + 1) with y = (e^2|x| - 1) / 2, which keeps its digits near 0. Within 3 ulp."""
     if x[1] != "f32":
         return e.call("tanh", x)
     size = e.call("fabs", x)
-    square = e.binary("mul", x, x)
-    near = e.fma(e.binary("mul", polynomial(e, square, TANH), square), x, x)
-    grown = e.binary("add", exp(e, e.binary("add", size, size)), e.const(1, "f32"))
-    far = e.binary("sub", e.const(1, "f32"), e.binary("div", e.const(2, "f32"), grown))
-    return e.select(e.compare("lt", size, e.const(0.625, "f32")), near, e.call("copysign", far, x))
+    size = e.select(e.compare("gt", size, e.const(FLAT, "f32")), e.const(FLAT, "f32"), size)
+    # 2|x| = n ln 2 + 2r; y = 2^n (e^2r - 1) / 2 + (2^n - 1) / 2
+    moved = e.fma(size, e.const(2 / ln(2), "f32"), e.const(ROUNDING, "f32"))
+    n = e.binary("sub", moved, e.const(ROUNDING, "f32"))
+    r = e.fma(n, e.const(-LN2_HIGH / 2, "f32"), size)
+    r = e.fma(n, e.const(-LN2_LOW / 2, "f32"), r)
+    doubled = tuple(c * 2.0 ** (len(EXP) - k) for k, c in enumerate(EXP))
+    grown = e.fma(polynomial(e, r, doubled), e.binary("mul", r, r), r)
+    power = power_of_two(e, e.bits(moved, "i32"))
+    rest = e.fma(power, e.const(0.5, "f32"), e.const(-0.5, "f32"))
+    y = e.fma(power, grown, rest)
+    y = e.binary("div", y, e.binary("add", y, e.const(1, "f32")))
+    return e.call("copysign", y, x)
 
 
 def sigmoid(e: Emitter, x: Reg) -> Reg:

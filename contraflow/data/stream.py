@@ -38,8 +38,7 @@ def generator_or_default(generator: Any) -> rng.Generator:
 
 def stream(generator: Any = None) -> np.random.Generator:
     """A NumPy generator that follows from the state of ``generator``, which moves on by a block."""
-    key = generator_or_default(generator).bits(()).item()
-    return np.random.Generator(np.random.SFC64(key))
+    return np.random.Generator(np.random.SFC64(generator_or_default(generator).word()))
 
 
 def permutation(random: np.random.Generator, n: int) -> np.ndarray[Any, Any]:

@@ -93,6 +93,13 @@ def test_a_generator_is_a_stream_of_its_own():
     assert cf.seed() != cf.seed()
 
 
+def test_a_word_is_a_draw_of_bits():
+    a, b = (cf.Generator().manual_seed(-5) for _ in range(2))
+    for _ in range(20):
+        assert a.word() == b.bits(()).item()
+    assert a.get_state().tolist() == b.get_state().tolist()
+
+
 def test_permutations():
     p = cf.randperm(1000)
     assert sorted(p.tolist()) == list(range(1000)) and p.tolist() != list(range(1000))

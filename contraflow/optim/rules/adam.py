@@ -46,8 +46,10 @@ def adam(θ: Any, g: Any, s: Any, h: Any, t: Any) -> tuple[Any, dict[str, Any]]:
     new = {"exp_avg": m, "exp_avg_sq": v}
     if h.amsgrad:
         new["max_exp_avg_sq"] = v = maximum(s.max_exp_avg_sq, v)
-    # (1 - β₁ᵗ) and √(1 - β₂ᵗ) are numbers: they go to γ and √v, never to a whole m or v
-    return θ - γ / (1 - β1**t) * (m / (sqrt(v) / sqrt(1 - β2**t) + h.eps)), new
+    # in the order of the paper's section 2: the corrections are numbers, and go to γ and ε instead
+    # of a whole m or v
+    c = sqrt(1 - β2**t)
+    return θ - γ * c / (1 - β1**t) * (m / (sqrt(v) + h.eps * c)), new
 
 
 class Adam(RuleOptimizer):
