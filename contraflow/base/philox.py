@@ -25,8 +25,8 @@ _LITTLE = int(np.little_endian)
 def philox_words(seed: int, position: int, blocks: int, stream: int = 0) -> Any:
     """``4 * blocks`` random words (uint32, in stream order) starting at block ``position``."""
     if blocks <= FEW:
-        words = [word for k in range(blocks) for word in block(seed, position + k, stream)]
-        return np.array(words, np.uint32)
+        found = [block(seed, position + k, stream) for k in range(blocks)]
+        return np.array(found, np.uint32).reshape(-1)
     counter = np.arange(blocks, dtype=np.uint64) + np.uint64(position)
     even = np.empty((2, blocks), np.uint64)  # words 0 and 2 of each counter
     odd = np.empty((2, blocks), np.uint32)  # words 1 and 3

@@ -16,7 +16,8 @@ __all__ = ["Pace"]
 SHARE = 0.01  # of the time may be lost to a team that is slower
 DEEP = 20  # calls on one thread whose time the purse holds
 RECENT = 8  # calls that a mean is about
-SOON, LATE = 16, 1024  # calls of a team between two trials of one thread
+SOON, LATE = 16, 512  # calls of a team between two trials of one thread
+WORTH = 0.96  # of the time of one thread: a team that takes more is not worth a second core
 
 
 class Pace:
@@ -54,7 +55,7 @@ class Pace:
             return
         means = self.means
         trial = bool(self.trials)
-        together = self.trials.pop(0) if trial else means[True] < means[False] and self.purse >= 0
+        together = self.trials.pop(0) if trial else self.faster() and self.purse >= 0
         start = perf_counter_ns()
         run(self.threads if together else 1)
         spent = (perf_counter_ns() - start) / calls
@@ -64,6 +65,10 @@ class Pace:
         self.purse = min(self.purse + gained * calls, DEEP * means[False])
         if not self.trials:
             self.plan(together, calls)
+
+    def faster(self) -> bool:
+        """Whether a team is the faster way, as far as is known."""
+        return self.means[True] < WORTH * self.means[False]
 
     def note(self, together: bool, spent: float, calls: int) -> None:
         """A mean moves. The odd call that takes ten times as long is the purse's business."""
@@ -78,13 +83,13 @@ class Pace:
     def plan(self, together: bool, calls: int) -> None:
         """Whether the other way should be tried next."""
         alone, team = self.means[False], self.means[True]
-        if team < alone:
+        if self.faster():
             self.due -= calls * together
             if self.due <= 0:
                 self.rest = self.due = min(2 * self.rest, LATE)
                 self.ask()
-                self.trials = [False]
+                self.trials = [False, False]  # what a team leaves behind is in both cores' caches
         elif self.purse > 2 * max(team - alone, alone / 10):
             self.rest = self.due = SOON
             self.ask()
-            self.trials = [True, True]
+            self.trials = [True, True, False, False]
