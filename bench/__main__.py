@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-PARTS = ("steps", "epochs", "calls", "cold", "ops", "loader", "import")
+PARTS = ("steps", "epochs", "calls", "busy", "cold", "ops", "loader", "import")
 
 
 def arguments() -> argparse.Namespace:
@@ -80,6 +80,7 @@ def parts(args: argparse.Namespace, results: dict[str, Any], turns: Any, cores: 
         "loader": lambda: import_module("bench.loader").run(args.rounds),
         "ops": lambda: steps.ops(args.rounds),
         "calls": lambda: steps.calls(args.rounds),
+        "busy": lambda: import_module("bench.busy").run(args.rounds, cores),
         "cold": lambda: import_module("bench.cold").run(min(args.rounds, 5), cores, names),
     }
     for part in PARTS if "all" in args.what else [p for p in PARTS if p in args.what]:

@@ -129,6 +129,15 @@ def calls(results: dict[str, Any]) -> str:
     return table(["one thread", "a call from Python", "the native code alone", "around it"], rows)
 
 
+def busy(results: dict[str, Any]) -> str:
+    """One thread and two, while somebody else keeps one of the two cores busy."""
+    rows = [
+        [name, spread(t["1"]), spread(t["2"]), digits(t["2"][1] / t["1"][1])]
+        for name, t in results["busy"].items()
+    ]
+    return table(["beside a busy core", "one thread", "two threads", "two ÷ one"], rows)
+
+
 def cold(results: dict[str, Any]) -> str:
     """The first step of a fresh process."""
     states = ("cold", "warm")
@@ -173,6 +182,7 @@ TABLES = {  # part -> heading, its tables
     "steps": ("Training steps", lambda r: side_by_side(r, "steps")),
     "epochs": ("Epochs, a step of them", lambda r: side_by_side(r, "epochs")),
     "calls": ("The call around the native code", lambda r: [calls(r)]),
+    "busy": ("Two threads beside a busy core", lambda r: [busy(r)]),
     "cold": ("The first step in a fresh process", lambda r: [cold(r)]),
     "ops": ("Small ops", lambda r: [ops(r)]),
     "import": ("Import", lambda r: [imports(r)]),
