@@ -42,7 +42,13 @@ def spin(lanes: int) -> str:
     """Multiply-adds that stay in registers, in LLVM's text."""
     kind = f"<{lanes} x float>"
     name = f"@llvm.fma.v{lanes}f32"
-    before = [f"  %a{k} = phi {kind} [ %c, %entry ], [ %b{k}, %body ]" for k in range(CHAINS)]
+    # each chain begins with a number of its own: LLVM would make one of those that are alike
+    starts = [
+        f"  %at{k} = getelementptr {kind}, ptr %place, i64 {k}\n"
+        f"  %d{k} = load {kind}, ptr %at{k}, align 4"
+        for k in range(CHAINS)
+    ]
+    before = [f"  %a{k} = phi {kind} [ %d{k}, %entry ], [ %b{k}, %body ]" for k in range(CHAINS)]
     after = [
         f"  %b{k} = call {kind} {name}({kind} %a{k}, {kind} %c, {kind} %c)" for k in range(CHAINS)
     ]
@@ -50,7 +56,7 @@ def spin(lanes: int) -> str:
     return "\n".join([
         f"declare {kind} {name}({kind}, {kind}, {kind})",
         "define void @spin(ptr %place, i64 %times) nounwind {", "entry:",
-        f"  %c = load {kind}, ptr %place, align 4", "  br label %body", "body:",
+        f"  %c = load {kind}, ptr %place, align 4", *starts, "  br label %body", "body:",
         "  %i = phi i64 [ 0, %entry ], [ %next, %body ]", *before, *after,
         "  %next = add i64 %i, 1", "  %more = icmp ult i64 %next, %times",
         "  br i1 %more, label %body, label %end", "end:", *sums,

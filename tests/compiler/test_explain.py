@@ -8,6 +8,8 @@ import numpy as np
 
 import contraflow as cf
 from contraflow import nn
+from contraflow.compiler.link import optimised
+from contraflow.compiler.rates import CHAINS, spin
 from contraflow.nn import functional as F
 
 
@@ -80,3 +82,9 @@ def test_explain_names_what_is_left_to_numpy():
     text = step.explain()
     assert re.search(r"left to NumPy, because they have no native form: \w+ \(1\)", text)
     assert re.search(r"\d NumPy +\[", text)
+
+
+def test_the_peak_is_measured_with_all_of_its_chains():
+    """Chains that begin alike would become one, and the peak would be more than a core can do."""
+    text = str(optimised(spin(8)))
+    assert len(re.findall(r"= (?:tail )?call <8 x float> @llvm\.fma", text)) == CHAINS
