@@ -49,6 +49,13 @@ class Interpreter(Protocol):
         of parameters) is taken for granted from now on: ``holder._facts()`` names it all, and as
         long as ``holder._glance()`` lists the same objects, nothing has changed."""
 
+    def call(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]
+    ) -> Any:
+        """``run(*args, **kwargs)`` calls a module. If it does nothing but compute,
+        ``module._code()`` says what its code depends on, (namespace, name, value) for each name;
+        otherwise it is None."""
+
     def settle(self) -> None:
         """Compute everything that was put off."""
 

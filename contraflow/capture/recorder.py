@@ -178,6 +178,12 @@ class Recorder:
     def given(self, holder: Any) -> None:
         self.holders.setdefault(id(holder), holder)
 
+    def call(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]
+    ) -> Any:
+        self.given(module)
+        return run(*args, **kwargs)
+
     def settle(self) -> None:
         """Nothing is put off: there are no values."""
 

@@ -12,27 +12,28 @@ eager would leave it, and errors are eager's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from operator import is_
 from sys import getrefcount
 from threading import RLock
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, finalize, ref
 
 import numpy as np
 
 from contraflow.base.changes import changes
-from contraflow.base.dtypes import default_dtype, float64, from_numpy_dtype
+from contraflow.base.dtypes import default_dtype, float64
 from contraflow.base.errors import ContraflowError
 from contraflow.base.modes import Modes, at_once, current, local
 from contraflow.capture.recorder import shows
+from contraflow.compiler.calls import Call, Watch, in_range, symbol_of
 from contraflow.compiler.habit import Habit
-from contraflow.compiler.memory import Jump, Point, Step
+from contraflow.compiler.memory import Back, Point, Step, Update
 from contraflow.compiler.piece import Piece
 from contraflow.graph.ir import Equation, Value
 from contraflow.ops.record import Aval, Op
 from contraflow.tensor import tape
+from contraflow.tensor.folded import Folded
 from contraflow.tensor.pending import Pending
-from contraflow.tensor.tape import NUMBERS, OpNode, reachable
+from contraflow.tensor.tape import NUMBERS, OpNode, version_of
 from contraflow.tensor.tensor import (
     Tensor,
     array_of,
@@ -46,6 +47,8 @@ from contraflow.tensor.tensor import (
 
 __all__ = ["Lazy"]
 
+VARIANTS = 4  # ways of one call that are remembered at a point
+PLAIN = NUMBERS | {str}
 LONGEST = 4096  # ops that are put off at most
 IDLE = 256  # looks in a row that ran op by op: the loop is over
 MOST = 100_000  # points that are remembered; then memory begins anew
@@ -77,6 +80,7 @@ class Lazy:
         self.habits: WeakKeyDictionary[Any, Habit] = WeakKeyDictionary()
         self.trained: dict[int, tuple[ref[Any], Habit]] = {}  # parameters of the optimisers
         self.quiet = Modes().quiet
+        self.watch: Watch | None = None  # a call is walked for the first time
         self.begin()
 
     def begin(self) -> None:
@@ -91,7 +95,8 @@ class Lazy:
         self.scalars: list[Callable[[], float]] = []
         self.writes: dict[int, tuple[Any, Any]] = {}  # tensors with what they held, to be written
         self.hidden: list[tuple[Any, Any]] = []  # views of them, with what they held
-        self.updates: dict[int, tuple[Any, Value]] = {}  # written by an update that was jumped over
+        self.updated: Update | None = None  # an update that was met before: it writes, too
+        self.folded: list[ref[Folded]] = []  # calls that are one node of the tape
         self.since = next(tape._clock)
 
     # ---- an op ---------------------------------------------------------------------------------
@@ -101,9 +106,10 @@ class Lazy:
             return self._bind(op, args, attrs)
 
     def _bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        if (op.view and self.is_there(args[0])) or tape.anomaly:
+        watch = self.watch
+        if tape.anomaly or (op.view and watch is None and self.can_show(op, args[0])):
             return self.now(op, args, attrs)
-        if op.name in LOOKING and not in_range(op, args, attrs):
+        if op.name in LOOKING and not self.looks_well(op, args, attrs):
             return self.now(op, args, attrs)
         values: list[Any] = []
         bits, bit = 0, 1
@@ -117,6 +123,8 @@ class Lazy:
             else:
                 return self._bind(op, coerce(op, args), attrs)
             bit += bit
+        if watch is not None:
+            watch.use(args, values)
         modes = local.modes
         if bits and not modes.grad:
             bits = 0
@@ -159,6 +167,8 @@ class Lazy:
 
     def now(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """An op that is not put off."""
+        if self.watch is not None:
+            self.watch.spoiled = True
         if not all(self.is_there(a) for a in args):
             self.settle()
         modes = local.modes
@@ -168,6 +178,17 @@ class Lazy:
         finally:
             modes.interpreter = self
 
+    def looks_well(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> bool:
+        """Whether it is known that an op has no reason to complain about the numbers it gets."""
+        if op.name in DIVIDING:
+            return any(isinstance(a, Tensor) and a._value.dtype.kind == "f" for a in args)
+        if op.name not in INDEXED or not args[0]._value.ndim:
+            return False
+        size = args[0]._value.shape[attrs["dim"]]
+        if self.watch is not None:
+            self.watch.indices.append((args[1], size))
+        return in_range(args[1], size)
+
     def is_there(self, a: Any) -> bool:
         """Whether an operand can be used at once, and stays outside of what is put off."""
         if not isinstance(a, Tensor):
@@ -176,13 +197,23 @@ class Lazy:
             fresh(a)
         if a._requires_grad and local.modes.grad:
             return False
-        return type(a._value) is not Pending or a._value.array is not None
+        return not is_pending(a)
+
+    def can_show(self, op: Op, source: Any) -> bool:
+        """Whether a view is best made at once: nothing is computed for it."""
+        if self.is_there(source):
+            return True
+        return not op.differentiable and source._node is not None and not is_pending(source)
 
     def handle(self, value: Value) -> Any:
         """A tensor whose value is pending."""
+        return make(self.pend(value))
+
+    def pend(self, value: Value) -> Pending:
+        """A value that is pending."""
         pending = Pending(value, self)
         self.pending.append(pending)
-        return make(pending)
+        return pending
 
     def symbol(self, t: Any) -> Value:
         """The symbol of a tensor; one that is met for the first time is the next input."""
@@ -196,8 +227,7 @@ class Lazy:
         known = self.known.get(id(t))
         if known is not None:
             return known[1]
-        aval = Aval(value.shape, from_numpy_dtype(value.dtype))
-        symbol, self.point = self.point.meet(aval, t._requires_grad)
+        symbol, self.point = self.point.meet(value, t._requires_grad)
         self.known[id(t)] = len(self.order), symbol
         self.order.append(t)
         return symbol
@@ -206,14 +236,17 @@ class Lazy:
 
     def write(self, tensor: Any, new: Any) -> None:
         with self.lock:
-            value = self.symbol(new)
-            self.symbol(tensor)
+            node = tensor._node
+            if node is not None and node.folded:
+                node.unfold()
+            symbol, value = self.symbol(tensor), self.symbol(new)
+            if self.watch is not None:
+                self.watch.use((tensor,), (symbol,))
             if type(tensor._value) is not Pending:
                 self.writes[id(tensor)] = tensor, tensor._value
             pending = tensor._value = new._value
             if type(pending) is not Pending:
-                pending = tensor._value = Pending(value, self)
-                self.pending.append(pending)
+                tensor._value = self.pend(value)
 
     def rebind(self, tensor: Any, value: Any) -> None:
         if type(tensor._value) is np.ndarray:
@@ -221,6 +254,8 @@ class Lazy:
         tensor._value = value
 
     def constant(self, array: Any) -> Any:
+        if self.watch is not None:
+            self.watch.arrays[id(array)] = array
         return array
 
     def look(self, tensor: Any, what: str) -> Any:
@@ -243,6 +278,65 @@ class Lazy:
 
     # ---- what need not be walked again -----------------------------------------------------------
 
+    def call(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]
+    ) -> Any:
+        """Call a module, or leave what the same call has left before (see ``calls``)."""
+        if self.watch is not None or tape.anomaly:
+            return run(*args, **kwargs)
+        with self.lock:
+            given = (*args, *kwargs.values())
+            key = self.call_key(module, given, kwargs)
+            if key is None:
+                return run(*args, **kwargs)
+            calls = self.point.calls.get(key)
+            if calls is None:
+                calls = self.point.calls[key] = []
+                forget_with(module, self.point.calls.pop, key, None)
+            for call in calls:
+                if call.holds(self, module, given):
+                    return self.again(call, given)
+        code = module._code() if len(calls) < VARIANTS else None
+        if code is None:
+            return run(*args, **kwargs)
+        watch = self.watch = Watch(self, given)
+        try:
+            result = run(*args, **kwargs)
+        finally:
+            self.watch = None
+        call = Call.of(module, code, self, watch, result)
+        calls.append(never if call is None else call)
+        return result
+
+    def call_key(self, module: Any, given: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What tells one call from another; None if it takes more than tensors and plain values."""
+        modes = local.modes
+        parts: list[Any] = [id(module), modes.grad, modes.inference]
+        for a in given:
+            if isinstance(a, Tensor):
+                parts += self.symbol(a), a._requires_grad
+            elif a is None or type(a) in PLAIN:
+                parts.append(repr(a))
+            else:
+                return None
+        return (*parts, *kwargs)
+
+    def again(self, call: Call, given: tuple[Any, ...]) -> Any:
+        """What a call leaves."""
+        self.order += call.new
+        self.known.update(call.known)
+        for t, symbol in call.writes:
+            if type(t._value) is not Pending:
+                self.writes[id(t)] = t, t._value
+            t._value = self.pend(symbol)
+            version_of(t).touch()
+        self.point = call.end
+        result = self.handle(call.symbol)
+        if call.template is not None:
+            node = Folded(call.template, given, self.pend, result)
+            self.folded.append(ref(node))
+        return result
+
     def backward(self, root: Any, retain: bool, run: Callable[[], None]) -> None:
         """Walk the tape, or leave what the same walk left the last time.
 
@@ -254,10 +348,10 @@ class Lazy:
             if nodes is None:
                 run()
                 return
-            key = ("backward", root._value.value, retain)
-            jump = self.point.jumps.get(key)
-            if jump is not None:
-                self.replay(jump, [] if retain else nodes)
+            key = ("backward", root._value.value, retain, len(self.writes))
+            back = self.point.backs.get(key)
+            if back is not None:
+                self.replay(back, [] if retain else nodes)
                 return
             before, since = self.point, self.since
             met, leaves = len(self.order), leaves_of(nodes)
@@ -269,20 +363,20 @@ class Lazy:
                 at is not None and type(g._value) is Pending and g._value.array is None
                 for at, g in grads
             ):  # fmt: skip
-                jump = before.jumps[key] = Jump(self.point)
                 # in the order in which they were made, so that the results come in one order
                 made = {id(p): k for k, p in enumerate(self.pending)}
                 grads.sort(key=lambda pair: made[id(pair[1]._value)])
-                jump.grads = [(at[0], g._value.value) for at, g in grads]  # type: ignore[index]
+                left = [(at[0], g._value.value) for at, g in grads]  # type: ignore[index]
+                before.backs[key] = Back(self.point, left)
 
     def walkable(self, root: Any) -> list[OpNode] | None:
         """The nodes under a root, if all are this path's own, plain, and their leaves fresh."""
         node = root._node
         if node is None or type(root._value) is not Pending or root._value.array is not None:
             return None
-        nodes = reachable([node])
+        nodes = below(node)
         for node in nodes:
-            if type(node) is not OpNode or node.hooks is not None:
+            if not isinstance(node, OpNode) or node.hooks is not None:
                 return None
             if node.seq < self.since or node.args is None:
                 return None
@@ -291,15 +385,16 @@ class Lazy:
                     leaf = edge[0]
                     if leaf._hooks or leaf._grad is not None:
                         return None
-        return nodes  # type: ignore[return-value]
+        return nodes
 
-    def replay(self, jump: Jump, spent: list[OpNode]) -> None:
+    def replay(self, back: Back, spent: list[OpNode]) -> None:
         for node in spent:
             node.release()
-        for position, value in jump.grads:
-            self.order[position]._grad = self.handle(value)
+        order, handle = self.order, self.handle
+        for position, value in back.grads:
+            order[position]._grad = handle(value)
         changes.tensors += 1
-        self.point = jump.end
+        self.point = back.end
 
     def update(self, optimizer: Any, run: Callable[[], None]) -> None:
         """Update the parameters, or remember that the path has done so before; then compute."""
@@ -309,22 +404,16 @@ class Lazy:
             return
         with self.lock:
             fixed, tensors, grads = optimizer.depends()
-            key = (
-                fixed,
-                tuple([self.known.get(id(t)) for t in tensors]),
-                tuple([self.pending_symbol(g) for g in grads]),
-            )
-            jump = self.point.jumps.get(key)
-            if jump is not None and len(tensors) == len(jump.tensors) and all(
-                map(is_, tensors, jump.tensors)
-            ):  # fmt: skip
-                self.order += jump.met
-                self.known.update(jump.known)
-                self.scalars += jump.scalars
-                self.updates = jump.writes
-                self.point = jump.end
+            symbols = list(map(symbol_of, grads))
+            for update in self.point.updates:
+                if update.fits(fixed, tensors, self.known, symbols):
+                    self.order += update.met
+                    self.known.update(update.known)
+                    self.scalars += update.scalars
+                    self.updated, self.point = update, update.end
+                    break
             else:
-                self.record_update(key, optimizer, run)
+                self.record_update(fixed, symbols, optimizer, run)
             self.settle(self.habit(optimizer))
 
     def stepped(self, optimizer: Any) -> None:
@@ -353,34 +442,44 @@ class Lazy:
                 habits.add(habit)
         return habits.pop() if len(habits) == 1 else None
 
-    def pending_symbol(self, t: Any) -> Value | None:
-        value = t._value
-        return value.value if type(value) is Pending and value.array is None else None
+    def current(self, t: Any) -> Value | None:
+        """The symbol that a tensor has now, if it has one."""
+        if type(t._value) is Pending and t._value.array is None:
+            return t._value.value  # type: ignore[no-any-return]
+        known = self.known.get(id(t))
+        return known and known[1]
 
-    def record_update(self, key: Any, optimizer: Any, run: Callable[[], None]) -> None:
-        before, since = self.point, self.since
+    def record_update(
+        self, fixed: Any, symbols: list[Any], optimizer: Any, run: Callable[[], None]
+    ) -> None:
+        before, since, known = self.point, self.since, dict(self.known)
         met, scalars = len(self.order), len(self.scalars)
         written = set(self.writes)
         run()
-        _, tensors, _ = optimizer.depends()
+        _, tensors, _ = optimizer.depends()  # with the states that the first step makes
         own = set(map(id, tensors))
         new = self.order[met:]
-        if since != self.since or None in key[2] or not own.issuperset(map(id, new)):
+        if since != self.since or None in symbols or not own.issuperset(map(id, new)):
             return
-        jump = before.jumps[key] = Jump(self.point)
-        jump.tensors, jump.met = tensors, new
-        jump.known = {id(t): self.known[id(t)] for t in new}
-        jump.scalars = self.scalars[scalars:]
-        jump.writes = {
-            i: (t, t._value.value) for i, (t, _) in self.writes.items() if i not in written
-        }
+        places = [known.get(id(t)) for t in tensors]
+        update = Update(self.point, fixed, tensors, places, symbols)
+        update.met = new
+        update.known = {id(t): self.known[id(t)] for t in new}
+        update.scalars = self.scalars[scalars:]
+        update.pairs = tuple(
+            (self.known[i][0], t._value.value)
+            for i, (t, _) in self.writes.items()
+            if i not in written
+        )
+        before.updates.append(update)
+        forget_with(optimizer, before.updates.remove, update)
 
     # ---- computing -----------------------------------------------------------------------------
 
     def settle(self, habit: Habit | None = None) -> None:
         """Compute everything that is pending; ``habit``: at the end of a step."""
         with self.lock:
-            if self.pending or self.writes or self.updates:
+            if self.pending or self.writes or self.updated:
                 modes = current()
                 before, quiet = modes.interpreter, modes.quiet
                 # a look may come from within an op that runs quietly already
@@ -392,14 +491,14 @@ class Lazy:
                     modes.interpreter, modes.quiet = None if over else before, quiet
 
     def compute(self, habit: Habit | None) -> None:
+        for reference in self.folded:  # what backward will need is computed as well
+            node = reference()
+            if node is not None and node.folded and node.args is not None:
+                node.unfold()
         written = {id(t._value) for t, _ in self.writes.values()}
         # the list here, the name in the loop and the call hold each of them once
         held = [p for p in self.pending if getrefcount(p) > (4 if id(p) in written else 3)]
-        writes = self.written()
-        key = (tuple([p.value for p in held]), tuple([(at, value) for at, _, value in writes]))
-        piece = self.point.runs.get(key)
-        if piece is None:
-            piece = self.point.runs[key] = Piece(self.point, *key)
+        piece = self.piece(tuple([p.value for p in held]), self.written())
         order, scalars, holders, hidden = self.order, self.scalars, self.holders, self.hidden
         for t, array in hidden:
             t._value = array
@@ -421,14 +520,26 @@ class Lazy:
             self.native += 1
             self.idle = 0
 
-    def written(self) -> list[tuple[int, Any, Value]]:
-        """Every tensor to be written: its position, itself with its memory, its new symbol."""
+    def written(self) -> tuple[tuple[int, Value], ...]:
+        """Position and new symbol of every tensor to be written, which has its memory again."""
         found = []
         for t, array in self.writes.values():
             value = t._value.value
             t._value = array
-            found.append((self.known[id(t)][0], t, value))
-        found += [(self.known[i][0], t, value) for i, (t, value) in self.updates.items()]
+            found.append((self.known[id(t)][0], value))
+        return tuple(found)
+
+    def piece(self, held: tuple[Value, ...], writes: tuple[tuple[int, Value], ...]) -> Piece:
+        """What runs here, for these results and writes, and those of the update."""
+        update, runs = self.updated, self.point.runs
+        found = None if update is None else update.pieces.get((held, writes))
+        if found is None:
+            key = held, writes if update is None else writes + update.pairs
+            found = runs.get(key)
+            if found is None:
+                found = runs[key] = Piece(self.point, *key)
+            if update is not None:
+                update.pieces[held, writes] = found
         return found
 
     def give(self, holders: list[ref[Any]]) -> None:
@@ -468,6 +579,38 @@ class Failed:
 failed = Failed()
 
 
+def forget_with(holder: Any, forget: Callable[..., Any], *what: Any) -> None:
+    """What is remembered of a module or an optimiser goes when it goes."""
+    finalize(holder, forget, *what).atexit = False
+
+
+def is_pending(t: Any) -> bool:
+    """Whether the value of a tensor is still to be computed."""
+    return type(t._value) is Pending and t._value.array is None
+
+
+class Never:
+    """Stands for a call that cannot be remembered."""
+
+    def holds(self, lazy: Any, module: Any, given: Any) -> bool:
+        return False
+
+
+never = Never()
+
+
+def below(node: Any) -> list[Any]:
+    """The nodes under a root, folded as they are."""
+    order = [node]
+    seen = {node}
+    for node in order:
+        for edge in node.edges:
+            if edge is not None and edge[1] >= 0 and edge[0] not in seen:
+                seen.add(edge[0])
+                order.append(edge[0])
+    return order
+
+
 def leaves_of(nodes: list[OpNode]) -> list[Any]:
     """The leaves under nodes, each once."""
     found = {}
@@ -476,20 +619,6 @@ def leaves_of(nodes: list[OpNode]) -> list[Any]:
             if edge is not None and edge[1] < 0:
                 found[id(edge[0])] = edge[0]
     return list(found.values())
-
-
-def in_range(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> bool:
-    """Whether it is known that an op has no reason to complain about the numbers it gets."""
-    if op.name in DIVIDING:
-        return any(isinstance(a, Tensor) and a._value.dtype.kind == "f" for a in args)
-    if op.name not in INDEXED:
-        return False
-    x, index = args
-    labels = index._value
-    if type(labels) is not np.ndarray or labels.dtype.kind not in "iu" or not x._value.ndim:
-        return False
-    size = x._value.shape[attrs["dim"]]
-    return not labels.size or (labels.min() >= 0 and labels.max() < size)
 
 
 def shapes(op: Op, values: list[Any], attrs: dict[str, Any]) -> tuple[Aval, ...]:

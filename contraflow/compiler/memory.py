@@ -8,19 +8,23 @@ new. At a point of the tree hangs what was made of the program that ends there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import is_
 from typing import Any
 
+from contraflow.base.dtypes import from_numpy_dtype
 from contraflow.graph.ir import Equation, Graph, Value
 from contraflow.ops.record import Aval, Op
 from contraflow.tensor.tape import NUMBERS
 
-__all__ = ["Jump", "Point", "Step", "program"]
+__all__ = ["Back", "Point", "Step", "Update", "program"]
 
 
 class Point:
     """A place in the tree, and how it was reached."""
 
-    __slots__ = ("above", "event", "jumps", "likely", "met", "runs", "scalars", "steps")
+    __slots__ = (
+        "above", "backs", "calls", "event", "likely", "met", "runs", "scalars", "steps", "updates",
+    )  # fmt: skip
 
     def __init__(self, above: Point | None = None, event: Any = None) -> None:
         self.above, self.event = above, event
@@ -28,15 +32,17 @@ class Point:
         self.steps: list[Step] = []
         self.met: dict[Any, tuple[Value, Point]] = {}  # tensors that may come next, by their look
         self.scalars: dict[str, tuple[Value, Point]] = {}
-        self.jumps: dict[Any, Jump] = {}
+        self.backs: dict[Any, Back] = {}
+        self.updates: list[Update] = []
+        self.calls: dict[Any, list[Any]] = {}  # of modules
         self.runs: dict[Any, Any] = {}
 
-    def meet(self, aval: Aval, tracked: bool) -> tuple[Value, Point]:
+    def meet(self, array: Any, tracked: bool) -> tuple[Value, Point]:
         """The symbol of a tensor that comes next, and where the path goes on."""
-        key = (aval.shape, aval.dtype.name, tracked)
+        key = (array.shape, array.dtype, tracked)
         found = self.met.get(key)
         if found is None:
-            value = Value(aval)
+            value = Value(Aval(array.shape, from_numpy_dtype(array.dtype)))
             found = self.met[key] = value, Point(self, value)
         return found
 
@@ -97,19 +103,54 @@ def exactly(attrs: dict[str, Any]) -> str | None:
     return repr(numbers) if numbers else None
 
 
-class Jump:
-    """A part of a program that need not be walked again: backward, an optimiser's update."""
+class Back:
+    """A walk back through the tape: what it left at the leaves the last time."""
 
-    __slots__ = ("end", "grads", "known", "met", "scalars", "tensors", "writes")
+    __slots__ = ("end", "grads")
 
-    def __init__(self, end: Point) -> None:
+    def __init__(self, end: Point, grads: list[tuple[int, Value]]) -> None:
         self.end = end
-        self.grads: list[tuple[int, Value]] = []  # (the position of a leaf, its gradient)
-        self.tensors: list[Any] = []  # those that must be the same ones
-        self.met: list[Any] = []  # those of them that are met on the way
+        self.grads = grads  # (the position of a leaf, the symbol of its gradient)
+
+
+class Update:
+    """An optimiser's update, as it went at a point.
+
+    Args:
+        end: where it leaves the path.
+        depends: what decides it: options, tensors, gradients (see ``Optimizer.depends``).
+        before: what was known of the tensors, and the symbols of the gradients.
+    """
+
+    __slots__ = (
+        "end", "fixed", "grads", "ids", "known", "met", "pairs", "pieces", "places", "scalars",
+        "tensors", "writes",
+    )  # fmt: skip
+
+    def __init__(self, end: Point, fixed: Any, tensors: list[Any], places: Any, grads: Any) -> None:
+        self.end, self.fixed, self.tensors, self.grads = end, fixed, tensors, grads
+        self.ids, self.places = list(map(id, tensors)), places
+        self.met: list[Any] = []  # tensors that are met on the way
         self.known: dict[int, tuple[int, Value]] = {}  # their positions and symbols
         self.scalars: list[Callable[[], float]] = []
-        self.writes: dict[int, tuple[Any, Value]] = {}
+        self.pairs: tuple[tuple[int, Value], ...] = ()  # (position of a tensor, its new symbol)
+        self.pieces: dict[Any, Any] = {}  # what ran after it, by what else was wanted
+
+    def fits(self, fixed: Any, tensors: list[Any], known: dict[int, Any], grads: Any) -> bool:
+        """Whether an update at the same point does the same."""
+        return (
+            self.grads == grads
+            and self.fixed == fixed
+            and (tensors is self.tensors or self.same(tensors))
+            and self.places == list(map(known.get, self.ids))
+        )
+
+    def same(self, tensors: list[Any]) -> bool:
+        """Whether they are the same tensors; the list is known from then on."""
+        if len(tensors) != len(self.tensors) or not all(map(is_, tensors, self.tensors)):
+            return False
+        self.tensors = tensors
+        return True
 
 
 def path(point: Point) -> Iterator[Point]:

@@ -9,16 +9,17 @@ from typing import Any
 
 from contraflow.base.dtypes import DType, as_dtype, float16, float32, float64
 from contraflow.base.errors import ArgumentError, ContraflowError, DTypeError, lesson
-from contraflow.base.modes import capturing, current
+from contraflow.base.modes import local
 from contraflow.base.source import name_in_caller
 from contraflow.nn.border import Border
 from contraflow.nn.parameter import is_lazy
+from contraflow.nn.pure import code_of
 from contraflow.nn.state import Stateful, add_hook
 from contraflow.ops.cast import convert
 from contraflow.tensor.create import read_device
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.gradients import RemovableHandle
-from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.tensor import Tensor, forget_grads
 
 __all__ = ["Module"]
 
@@ -66,10 +67,13 @@ class Module(Stateful):
         )  # fmt: skip
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        modes = current()
-        if capturing():
-            modes.interpreter.given(self)  # type: ignore[union-attr]
-        stack = modes.modules
+        interpreter = local.modes.interpreter
+        if interpreter is None:
+            return self._run(*args, **kwargs)
+        return interpreter.call(self, args, kwargs, self._run)
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        stack = local.modes.modules
         stack.append(self)
         try:
             if self._hooked:
@@ -176,10 +180,11 @@ class Module(Stateful):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zero."""
+        if set_to_none:
+            forget_grads(self.parameters())
+            return
         for p in self.parameters():
-            if set_to_none:
-                p.grad = None
-            elif p.grad is not None:
+            if p.grad is not None:
                 p.grad = p.grad.detach().zero_()
 
     def apply(self, fn: Callable[[Any], Any]) -> Any:
@@ -278,7 +283,10 @@ class Module(Stateful):
         """The module itself: there is only the CPU."""
         return self
 
-    # ---- what a compiled step takes for granted (see base.modes.Interpreter.given) -----------
+    # ---- what a compiled step takes for granted (see base.modes.Interpreter) ------------------
+
+    def _code(self) -> list[tuple[Any, str, Any]] | None:
+        return code_of(self)
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {}

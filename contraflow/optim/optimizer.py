@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from itertools import repeat
+from operator import attrgetter, is_
 from typing import Any, ClassVar
 
 from contraflow.base.changes import CountedDict, CountedList, CountedState, changes
@@ -14,12 +16,13 @@ from contraflow.optim.rule import COMMON, Domain, Rule, advance, begin, check, r
 from contraflow.optim.state import adopt, adopt_group, read_group, read_state, read_values
 from contraflow.tensor.grad_mode import enable_grad, no_grad
 from contraflow.tensor.gradients import RemovableHandle
-from contraflow.tensor.tensor import Tensor, write
+from contraflow.tensor.tensor import Tensor, forget_grads, write
 
 __all__ = ["Optimizer", "RuleOptimizer"]
 
 Hooks = dict[int, Callable[..., Any]]
-BUSY = ("_stepping", "_stepped", "_steps", "_plain")  # set by every step
+grad_of = attrgetter("_grad")
+BUSY = ("_stepping", "_stepped", "_steps", "_plain", "_known")  # set by every step
 
 
 class Saved(dict[str, Any]):
@@ -134,6 +137,7 @@ class Optimizer:
         self._stepping = self._stepped = False
         self._steps = 0  # outside of compiled functions
         self._plain = False  # its steps are too different to be compiled
+        self._known: Any = None  # what `depends` gave, and the count at which it did
         for group in read_params(params, type(self).__name__):
             self.add_param_group(group)
 
@@ -200,10 +204,11 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients: ``.grad`` becomes None, or zeros with ``set_to_none=False``."""
         for group in self.param_groups:
+            if set_to_none:
+                forget_grads(group["params"])
+                continue
             for p in group["params"]:
-                if set_to_none:
-                    p.grad = None
-                elif p.grad is not None:
+                if p.grad is not None:
                     if p.grad.requires_grad:
                         p.grad = p.grad.detach()
                     write(p.grad, zeros(p))
@@ -416,17 +421,30 @@ class RuleOptimizer(Optimizer):
         """All that decides what an update does, but for numbers: what a formula fixes (flags,
         and which options there are), the parameters that have a gradient with their states, and
         the gradients."""
+        known = self._known
+        if known is not None and known[0] == changes.options:
+            grads = list(map(grad_of, known[1]))
+            if not any(map(is_, grads, repeat(None))):
+                return known[2], known[3], grads
+        options = changes.options
         tensors: list[Any] = []
-        grads: list[Any] = []
+        grads, params = [], []
         state = self.state
         for group in self.param_groups:
             for p in group["params"]:
                 if (grad := p._grad) is not None:
                     grads.append(grad)
+                    params.append(p)
                     tensors.append(p)
                     tensors.extend(state[p].values())
         # tuples of lists: those of iterators, freed, pile up in Python's free lists
-        return tuple([self._fixed(group) for group in self.param_groups]), tensors, grads
+        fixed = tuple([self._fixed(group) for group in self.param_groups])
+        if len(params) == sum(map(len, self._params())) and self._counts():
+            self._known = options, params, fixed, tensors
+        return fixed, tensors, grads
+
+    def _params(self) -> list[list[Any]]:
+        return [group["params"] for group in self.param_groups]
 
     def _fixed(self, group: Mapping[str, Any]) -> Any:
         """The options of a group that are no live numbers, and the names of those that are."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from contraflow.base.dtypes import DType, as_dtype, default_dtype, float64, int64
 from contraflow.base.errors import ArgumentError, DTypeError, lesson
+from contraflow.base.modes import at_once
 from contraflow.base.philox import philox_words
 from contraflow.base.shapes import Shape, read_shape
 from contraflow.ops.arith import add_op
@@ -103,7 +104,8 @@ class Generator:
         """What ``bits(())`` holds, as a Python number, at a third of the cost."""
         seed, position = self.seed_value.item(), self.offset.item()
         high, low = philox_words(seed, position, 1)[:2].tolist()
-        write(self.offset, make(np.array(position + 1, np.int64)))
+        with at_once():
+            write(self.offset, make(np.array(position + 1, np.int64)))
         return (high << 32 | low) >> 1  # type: ignore[no-any-return]
 
     def integers(self, low: int, high: int, shape: Shape) -> Any:

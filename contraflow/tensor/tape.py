@@ -127,6 +127,8 @@ class Node:
 
     __slots__ = ("__weakref__", "edges", "forms", "hooks", "line", "outputs", "seq")
 
+    folded = False  # stands for several (see ``tensor.folded``)
+    seq: float  # those that came later have larger ones
     edges: Sequence[Edge | None]  # one for each operand
     forms: Sequence[Any]  # (shape, NumPy dtype) of each operand, or the number it is
     outputs: Sequence[Any]  # (shape, NumPy dtype) of each result
@@ -150,7 +152,10 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
         """The nodes that gradients flow to next, with the index of their output."""
-        return tuple((None, 0) if e is None else (e[0], max(e[1], 0)) for e in self.edges)
+        return tuple(
+            (None, 0) if e is None else (e[0] if e[1] < 0 else opened(e[0]), max(e[1], 0))
+            for e in self.edges
+        )
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"
@@ -243,6 +248,13 @@ class OpNode(Node):
     def y_aval(self) -> Any:
         avals = tuple(map(_aval, self.outputs))
         return avals[0] if self.op.outputs == 1 else avals
+
+
+def opened(node: Node) -> Node:
+    """The node of one op, as it is shown."""
+    if node.folded:
+        node.unfold()  # type: ignore[attr-defined]
+    return node
 
 
 def written_at(version: Version | None) -> list[tuple[str, Any]]:
@@ -477,6 +489,8 @@ def reachable(roots: Iterable[Node]) -> list[Node]:
     order: list[Node] = []
     while stack:
         node = stack.pop()
+        if node.folded:
+            node.unfold()  # type: ignore[attr-defined]
         order.append(node)
         for edge in node.edges:
             if edge is not None and edge[1] >= 0 and edge[0] not in seen:

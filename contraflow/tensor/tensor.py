@@ -8,7 +8,7 @@ version that they share tells backward that a value it kept was overwritten.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from weakref import ref
 
@@ -153,7 +153,7 @@ class Tensor(Declared):
     def grad_fn(self) -> tape.Node | None:
         """The tape's record of the op that computed this tensor."""
         fresh(self)
-        return self._node
+        return None if self._node is None else tape.opened(self._node)
 
     @property
     def grad(self) -> Tensor | None:
@@ -468,6 +468,16 @@ def set_grad(t: Tensor, value: Tensor | None) -> None:
     if interpreter is not None:
         interpreter.write_grad(t)
     t._grad = value
+    changes.tensors += 1
+
+
+def forget_grads(tensors: Iterable[Tensor]) -> None:
+    """``grad = None`` for all of them."""
+    interpreter = current().interpreter
+    for t in tensors:
+        if interpreter is not None:
+            interpreter.write_grad(t)
+        t._grad = None
     changes.tensors += 1
 
 
