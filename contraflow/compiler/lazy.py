@@ -15,25 +15,25 @@ from collections.abc import Callable, Iterator
 from sys import getrefcount
 from threading import RLock
 from typing import Any
-from weakref import WeakKeyDictionary, finalize, ref
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
-from contraflow.base.changes import changes
 from contraflow.base.dtypes import default_dtype, float64
 from contraflow.base.errors import ContraflowError
-from contraflow.base.modes import Modes, at_once, current, local
+from contraflow.base.modes import Modes, current, local
 from contraflow.capture.recorder import shows
-from contraflow.compiler.calls import Call, Watch, in_range, symbol_of
+from contraflow.compiler.calls import Watch, in_range
 from contraflow.compiler.habit import Habit
-from contraflow.compiler.memory import Back, Point, Step, Update
+from contraflow.compiler.memory import Point, Step, Update
 from contraflow.compiler.piece import Piece
+from contraflow.compiler.shortcuts import Shortcuts
 from contraflow.graph.ir import Equation, Value
 from contraflow.ops.record import Aval, Op
 from contraflow.tensor import tape
 from contraflow.tensor.folded import Folded
 from contraflow.tensor.pending import Pending
-from contraflow.tensor.tape import NUMBERS, OpNode, version_of
+from contraflow.tensor.tape import NUMBERS
 from contraflow.tensor.tensor import (
     Tensor,
     array_of,
@@ -47,8 +47,6 @@ from contraflow.tensor.tensor import (
 
 __all__ = ["Lazy"]
 
-VARIANTS = 4  # ways of one call that are remembered at a point
-PLAIN = NUMBERS | {str}
 LONGEST = 4096  # ops that are put off at most
 IDLE = 256  # looks in a row that ran op by op: the loop is over
 MOST = 100_000  # points that are remembered; then memory begins anew
@@ -65,7 +63,7 @@ LOOKING = INDEXED | DIVIDING | frozenset((
 ))  # fmt: skip
 
 
-class Lazy:
+class Lazy(Shortcuts):
     """The interpreter that puts ops off."""
 
     deferred = True
@@ -276,146 +274,6 @@ class Lazy:
         self.scalars.append(read)
         return self.handle(symbol)
 
-    # ---- what need not be walked again -----------------------------------------------------------
-
-    def call(
-        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]
-    ) -> Any:
-        """Call a module, or leave what the same call has left before (see ``calls``)."""
-        if self.watch is not None or tape.anomaly:
-            return run(*args, **kwargs)
-        with self.lock:
-            given = (*args, *kwargs.values())
-            key = self.call_key(module, given, kwargs)
-            if key is None:
-                return run(*args, **kwargs)
-            calls = self.point.calls.get(key)
-            if calls is None:
-                calls = self.point.calls[key] = []
-                forget_with(module, self.point.calls.pop, key, None)
-            for call in calls:
-                if call.holds(self, module, given):
-                    return self.again(call, given)
-        code = module._code() if len(calls) < VARIANTS else None
-        if code is None:
-            return run(*args, **kwargs)
-        watch = self.watch = Watch(self, given)
-        try:
-            result = run(*args, **kwargs)
-        finally:
-            self.watch = None
-        call = Call.of(module, code, self, watch, result)
-        calls.append(never if call is None else call)
-        return result
-
-    def call_key(self, module: Any, given: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What tells one call from another; None if it takes more than tensors and plain values."""
-        modes = local.modes
-        parts: list[Any] = [id(module), modes.grad, modes.inference]
-        for a in given:
-            if isinstance(a, Tensor):
-                parts += self.symbol(a), a._requires_grad
-            elif a is None or type(a) in PLAIN:
-                parts.append(repr(a))
-            else:
-                return None
-        return (*parts, *kwargs)
-
-    def again(self, call: Call, given: tuple[Any, ...]) -> Any:
-        """What a call leaves."""
-        self.order += call.new
-        self.known.update(call.known)
-        for t, symbol in call.writes:
-            if type(t._value) is not Pending:
-                self.writes[id(t)] = t, t._value
-            t._value = self.pend(symbol)
-            version_of(t).touch()
-        self.point = call.end
-        result = self.handle(call.symbol)
-        if call.template is not None:
-            node = Folded(call.template, given, self.pend, result)
-            self.folded.append(ref(node))
-        return result
-
-    def backward(self, root: Any, retain: bool, run: Callable[[], None]) -> None:
-        """Walk the tape, or leave what the same walk left the last time.
-
-        That is right if all of the tape was recorded since the path began: the path then says
-        what the tape is.
-        """
-        with self.lock:
-            nodes = self.walkable(root)
-            if nodes is None:
-                run()
-                return
-            key = ("backward", root._value.value, retain, len(self.writes))
-            back = self.point.backs.get(key)
-            if back is not None:
-                self.replay(back, [] if retain else nodes)
-                return
-            before, since = self.point, self.since
-            met, leaves = len(self.order), leaves_of(nodes)
-            scalars, writes = len(self.scalars), len(self.writes)
-            run()
-            same = (len(self.order), len(self.scalars), len(self.writes)) == (met, scalars, writes)
-            grads = [(self.known.get(id(t)), t._grad) for t in leaves]
-            if same and since == self.since and all(
-                at is not None and type(g._value) is Pending and g._value.array is None
-                for at, g in grads
-            ):  # fmt: skip
-                # in the order in which they were made, so that the results come in one order
-                made = {id(p): k for k, p in enumerate(self.pending)}
-                grads.sort(key=lambda pair: made[id(pair[1]._value)])
-                left = [(at[0], g._value.value) for at, g in grads]  # type: ignore[index]
-                before.backs[key] = Back(self.point, left)
-
-    def walkable(self, root: Any) -> list[OpNode] | None:
-        """The nodes under a root, if all are this path's own, plain, and their leaves fresh."""
-        node = root._node
-        if node is None or type(root._value) is not Pending or root._value.array is not None:
-            return None
-        nodes = below(node)
-        for node in nodes:
-            if not isinstance(node, OpNode) or node.hooks is not None:
-                return None
-            if node.seq < self.since or node.args is None:
-                return None
-            for edge in node.edges:
-                if edge is not None and edge[1] < 0:
-                    leaf = edge[0]
-                    if leaf._hooks or leaf._grad is not None:
-                        return None
-        return nodes
-
-    def replay(self, back: Back, spent: list[OpNode]) -> None:
-        for node in spent:
-            node.release()
-        order, handle = self.order, self.handle
-        for position, value in back.grads:
-            order[position]._grad = handle(value)
-        changes.tensors += 1
-        self.point = back.end
-
-    def update(self, optimizer: Any, run: Callable[[], None]) -> None:
-        """Update the parameters, or remember that the path has done so before; then compute."""
-        if optimizer._steps < self.ripe or optimizer._plain:
-            with at_once():
-                run()
-            return
-        with self.lock:
-            fixed, tensors, grads = optimizer.depends()
-            symbols = list(map(symbol_of, grads))
-            for update in self.point.updates:
-                if update.fits(fixed, tensors, self.known, symbols):
-                    self.order += update.met
-                    self.known.update(update.known)
-                    self.scalars += update.scalars
-                    self.updated, self.point = update, update.end
-                    break
-            else:
-                self.record_update(fixed, symbols, optimizer, run)
-            self.settle(self.habit(optimizer))
-
     def stepped(self, optimizer: Any) -> None:
         """What a step of another kind has left pending is computed with it."""
         ripe = optimizer._steps >= self.ripe and not optimizer._plain
@@ -441,38 +299,6 @@ class Lazy:
                     return None
                 habits.add(habit)
         return habits.pop() if len(habits) == 1 else None
-
-    def current(self, t: Any) -> Value | None:
-        """The symbol that a tensor has now, if it has one."""
-        if type(t._value) is Pending and t._value.array is None:
-            return t._value.value  # type: ignore[no-any-return]
-        known = self.known.get(id(t))
-        return known and known[1]
-
-    def record_update(
-        self, fixed: Any, symbols: list[Any], optimizer: Any, run: Callable[[], None]
-    ) -> None:
-        before, since, known = self.point, self.since, dict(self.known)
-        met, scalars = len(self.order), len(self.scalars)
-        written = set(self.writes)
-        run()
-        _, tensors, _ = optimizer.depends()  # with the states that the first step makes
-        own = set(map(id, tensors))
-        new = self.order[met:]
-        if since != self.since or None in symbols or not own.issuperset(map(id, new)):
-            return
-        places = [known.get(id(t)) for t in tensors]
-        update = Update(self.point, fixed, tensors, places, symbols)
-        update.met = new
-        update.known = {id(t): self.known[id(t)] for t in new}
-        update.scalars = self.scalars[scalars:]
-        update.pairs = tuple(
-            (self.known[i][0], t._value.value)
-            for i, (t, _) in self.writes.items()
-            if i not in written
-        )
-        before.updates.append(update)
-        forget_with(optimizer, before.updates.remove, update)
 
     # ---- computing -----------------------------------------------------------------------------
 
@@ -579,46 +405,9 @@ class Failed:
 failed = Failed()
 
 
-def forget_with(holder: Any, forget: Callable[..., Any], *what: Any) -> None:
-    """What is remembered of a module or an optimiser goes when it goes."""
-    finalize(holder, forget, *what).atexit = False
-
-
 def is_pending(t: Any) -> bool:
     """Whether the value of a tensor is still to be computed."""
     return type(t._value) is Pending and t._value.array is None
-
-
-class Never:
-    """Stands for a call that cannot be remembered."""
-
-    def holds(self, lazy: Any, module: Any, given: Any) -> bool:
-        return False
-
-
-never = Never()
-
-
-def below(node: Any) -> list[Any]:
-    """The nodes under a root, folded as they are."""
-    order = [node]
-    seen = {node}
-    for node in order:
-        for edge in node.edges:
-            if edge is not None and edge[1] >= 0 and edge[0] not in seen:
-                seen.add(edge[0])
-                order.append(edge[0])
-    return order
-
-
-def leaves_of(nodes: list[OpNode]) -> list[Any]:
-    """The leaves under nodes, each once."""
-    found = {}
-    for node in nodes:
-        for edge in node.edges:
-            if edge is not None and edge[1] < 0:
-                found[id(edge[0])] = edge[0]
-    return list(found.values())
 
 
 def shapes(op: Op, values: list[Any], attrs: dict[str, Any]) -> tuple[Aval, ...]:

@@ -118,17 +118,22 @@ class Update:
 
     Args:
         end: where it leaves the path.
-        depends: what decides it: options, tensors, gradients (see ``Optimizer.depends``).
-        before: what was known of the tensors, and the symbols of the gradients.
+        fixed, tensors: what decides it (see ``Optimizer.depends``).
+        places: what was known of the tensors.
+        grads: the symbols of the gradients.
+        written: what had been written on the path.
     """
 
     __slots__ = (
         "end", "fixed", "grads", "ids", "known", "met", "pairs", "pieces", "places", "scalars",
-        "tensors", "writes",
+        "tensors", "written",
     )  # fmt: skip
 
-    def __init__(self, end: Point, fixed: Any, tensors: list[Any], places: Any, grads: Any) -> None:
+    def __init__(
+        self, end: Point, fixed: Any, tensors: list[Any], places: Any, grads: Any, written: set[int]
+    ) -> None:
         self.end, self.fixed, self.tensors, self.grads = end, fixed, tensors, grads
+        self.written = written
         self.ids, self.places = list(map(id, tensors)), places
         self.met: list[Any] = []  # tensors that are met on the way
         self.known: dict[int, tuple[int, Value]] = {}  # their positions and symbols
@@ -136,13 +141,14 @@ class Update:
         self.pairs: tuple[tuple[int, Value], ...] = ()  # (position of a tensor, its new symbol)
         self.pieces: dict[Any, Any] = {}  # what ran after it, by what else was wanted
 
-    def fits(self, fixed: Any, tensors: list[Any], known: dict[int, Any], grads: Any) -> bool:
+    def fits(self, fixed: Any, tensors: list[Any], lazy: Any, grads: list[Any]) -> bool:
         """Whether an update at the same point does the same."""
         return (
             self.grads == grads
             and self.fixed == fixed
             and (tensors is self.tensors or self.same(tensors))
-            and self.places == list(map(known.get, self.ids))
+            and self.places == list(map(lazy.known.get, self.ids))
+            and self.written == lazy.writes.keys()
         )
 
     def same(self, tensors: list[Any]) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from math import gcd, prod
+from math import prod
 
 from contraflow.compiler.emit import Emitter, Reg, kind_of
 from contraflow.compiler.image import Scratch, blocks, clear, pieces, plus, times, walk_taps
@@ -100,7 +100,7 @@ class _Form(ABC):
 
 
 class _ByChannel(_Form):
-    """A tile is some rows by one or two vectors of output channels. Units are input channels."""
+    """A tile is some rows by one or two vectors of output channels. Units are tiles of rows."""
 
     def __init__(self, kernel: Kernel, c: Convolution) -> None:
         super().__init__(kernel, c)
@@ -121,10 +121,8 @@ class _ByChannel(_Form):
         self.dys = self.panels * self.panel
         self.sums = c.groups * self.panels * self.rows * self.width
         self.size = self.images + self.dys + self.sums
-        # so many input channels fill whole tiles
         self.per_channel = self.rows // self.channels
-        self.unit = self.high // gcd(self.high, self.per_channel)
-        self.units = -(-self.channels // self.unit)
+        self.units = -(-self.rows // self.high)
 
     def text(self, scratch: Buffer) -> Text:
         e, c, part = self.e, self.c, self.part
@@ -133,14 +131,15 @@ class _ByChannel(_Form):
         self.totals = e.gep(self.memory, str(self.images + self.dys), self.kind)
         clear(e, self.memory, self.images, self.kind, self.lanes)
         clear(e, self.totals, self.sums, self.kind, self.lanes)
-        self.begin = times(e, "%begin", self.unit)
-        end = times(e, "%end", self.unit)
-        self.end = self.smaller(end, self.channels)
+        self.first = times(e, "%begin", self.high)
+        self.last = self.smaller(times(e, "%end", self.high), self.rows)
+        begin = self.channel(self.first)
+        end = self.channel(plus(e, self.last, self.per_channel - 1))
         images, deep = (c.image.shape[0], self.together), part.deep.count
         with e.loop(0, *images) as n, e.loop(0, c.groups) as g, e.loop(0, deep) as d:
             for start, rows, count in self.s.strips:
                 with e.loop(start, start + rows * count, rows) as h:
-                    self.strip(n, g, d, h, rows)
+                    self.strip(n, g, d, h, rows, begin, end)
         with e.loop(0, c.groups) as g:
             self.finish(g)
         e.line("ret void")
@@ -150,14 +149,18 @@ class _ByChannel(_Form):
         fits = self.e.value(f"icmp ult i64 {a}, {b}", "i1")[0]
         return self.e.value(f"select i1 {fits}, i64 {a}, i64 {b}", "i64")[0]
 
-    def strip(self, n: str, g: str, d: str, h: str, rows: int) -> None:
-        """Some rows of positions of the images that go together."""
+    def channel(self, row: str) -> str:
+        """The input channel of a row."""
+        return self.e.value(f"udiv i64 {row}, {self.per_channel}", "i64")[0]
+
+    def strip(self, n: str, g: str, d: str, h: str, rows: int, begin: str, end: str) -> None:
+        """Some rows of positions of the images that go together, in some of their channels."""
         e, along = self.e, self.part.along.count
         first = times(e, g, self.outputs)
         with e.loop(0, self.together) as b:
             image = plus(e, n, b)
             to = e.gep(self.memory, times(e, b, self.s.size), self.kind)
-            self.s.fill(e, self.image(image, g), to, d, h, self.begin, self.end)
+            self.s.fill(e, self.image(image, g), to, d, h, begin, end)
             source = e.gep(self.gradient(image, first), self.position(d, h), self.kind)
             at = times(e, b, rows * along * self.width)
             self.turn(source, e.gep(self.dy_turned, at, self.kind), rows * along)
@@ -230,15 +233,13 @@ class _ByChannel(_Form):
     # ---- tiles ---------------------------------------------------------------------------------
 
     def tiles(self, dy: str, sums: str, levels: list[tuple[int, int, int]]) -> None:
-        """All rows of the unit: whole tiles, then what is left at the end of the last unit."""
+        """All rows of the units: whole tiles, then what is left behind the last one."""
         e, high = self.e, self.high
         whole, rest = divmod(self.rows, high)
-        per_unit = self.unit * self.per_channel // high
         if whole:
-            begin = times(e, "%begin", per_unit)
-            end = self.smaller(times(e, "%end", per_unit), whole)
-            some = e.value(f"icmp ult i64 {begin}, {end}", "i1")[0]
-            with e.when(some), e.loop(begin, end) as t:
+            end = self.smaller("%end", whole)
+            some = e.value(f"icmp ult i64 %begin, {end}", "i1")[0]
+            with e.when(some), e.loop("%begin", end) as t:
                 self.sum_tile(times(e, t, high), high, dy, sums, levels)
         if rest:
             with e.when(e.value(f"icmp eq i64 %end, {self.units}", "i1")[0]):
@@ -297,10 +298,8 @@ class _ByChannel(_Form):
         return list(state.final)
 
     def finish(self, g: str) -> None:
-        """The sums of the unit's channels, turned back into the weight's order."""
+        """The sums of the units' rows, turned back into the weight's order."""
         e = self.e
-        first = times(e, self.begin, self.per_channel)
-        end = times(e, self.end, self.per_channel)
         whole, rest = divmod(self.outputs, self.width)
         at = times(e, g, self.panels * self.rows * self.width)
         sums = e.gep(self.totals, at, self.kind)
@@ -309,7 +308,7 @@ class _ByChannel(_Form):
         for start, panels, valid in ((0, whole, self.width), (whole, min(rest, 1), rest)):
             if not panels:
                 continue
-            with e.loop(start, start + panels) as j, e.loop(first, end) as r:
+            with e.loop(start, start + panels) as j, e.loop(self.first, self.last) as r:
                 at = plus(e, times(e, j, self.rows), r)
                 line = e.gep(sums, times(e, at, self.width), self.kind)
                 at = plus(e, times(e, j, self.width * self.rows), r)

@@ -435,6 +435,26 @@ def test_indices_are_looked_at_every_time():
             run(program, put_off)
 
 
+def test_the_same_op_in_place_or_not_before_the_step():
+    def program():
+        net = nn.Linear(3, 2)
+        optimizer = cf.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        x, found = cf.rand(4, 3), []
+        for i in range(9):
+            optimizer.zero_grad()
+            net(x).square().sum().backward()
+            with cf.no_grad():
+                if i % 2:
+                    net.weight.clamp_(-0.1, 0.1)
+                else:
+                    net.weight.clamp(-0.1, 0.1)
+            optimizer.step()
+            found.append(net.weight.detach().clone())
+        return found
+
+    same(program, calls=4)
+
+
 # ---- what acts runs every time -----------------------------------------------------------------
 
 
