@@ -18,6 +18,7 @@ from contraflow.base.errors import (
     GradError,
     ShapeError,
 )
+from contraflow.base.modes import local
 
 
 class Leaf(nn.Module):
@@ -493,7 +494,7 @@ def test_other_errors_pass_untouched():
 
     with pytest.raises(KeyError, match="mine"):
         nn.Sequential(Broken())(cf.ones(1))
-    assert not cf.nn.module.current().modules, "the stack of modules is empty again"
+    assert not local.modes.modules, "the stack of modules is empty again"
 
 
 def test_a_module_without_forward():
