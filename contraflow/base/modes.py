@@ -35,6 +35,9 @@ class Interpreter(Protocol):
     def look(self, tensor: Any, what: str) -> Any:
         """A value is read (``item``, ``bool``, ``numpy``): give the array, or explain."""
 
+    def checked(self, tensor: Any) -> None:
+        """The numbers of a tensor are looked at only to see whether they may be used."""
+
     def read_grad(self, tensor: Any) -> None:
         """``tensor.grad`` is being read."""
 
@@ -53,8 +56,8 @@ class Interpreter(Protocol):
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]
     ) -> Any:
         """``run(*args, **kwargs)`` calls a module. If it does nothing but compute,
-        ``module._code()`` says what its code depends on, (namespace, name, value) for each name;
-        otherwise it is None."""
+        ``module._pure_code()`` says what its code depends on: (namespace, name, value) for each
+        name; otherwise it is None."""
 
     def settle(self) -> None:
         """Compute everything that was put off."""

@@ -1,9 +1,9 @@
 """A module's call that need not be walked again: what it read, and what it left.
 
 ``forward`` is Python, and Python costs more than a small layer. A module whose class says that it
-does nothing but compute (``module._code()``) leaves the same ops on the path whenever it is called
-at the same point with the same symbols, as long as its attributes, and the tensors that it reads,
-are what they were. So the whole call is one step of the path, and one node of the tape.
+does nothing but compute (``module._pure_code()``) leaves the same ops on the path whenever it is
+called at the same point with the same symbols, as long as its attributes, and the tensors that it
+reads, are what they were. So the whole call is one step of the path, and one node of the tape.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ class Watch:
         used: the tensors that ops took, with their symbols.
         arrays: those that were made of Python's data, by identity.
         indices: tensors of indices that were looked at, with the size that they must be below.
-        spoiled: something was computed at once.
+        checked: tensors whose numbers were checked.
+        spoiled: something was computed or looked at.
     """
 
     def __init__(self, lazy: Any, args: Sequence[Any]) -> None:
         self.start, self.since, self.met = lazy.point, lazy.since, len(lazy.order)
         self.other = len(lazy.scalars), len(lazy.hidden)
+        self.modules = changes.modules
         self.clock = next(_clock)
         self.args = args
         self.edges: dict[Any, int] = {}
@@ -54,6 +56,7 @@ class Watch:
         self.used: list[tuple[Any, Any]] = []
         self.arrays: dict[int, Any] = {}
         self.indices: list[tuple[Any, int]] = []
+        self.checked: list[Any] = []
         self.spoiled = False
 
     def use(self, tensors: Sequence[Any], symbols: Sequence[Any]) -> None:
@@ -66,7 +69,9 @@ class Watch:
         return (
             not self.spoiled
             and self.since == lazy.since
+            and self.modules == changes.modules
             and self.other == (len(lazy.scalars), len(lazy.hidden))
+            and {id(t) for t in self.checked} <= {id(t) for t, _ in self.indices}
             and all(map(is_, values, self.values))
         )
 

@@ -257,8 +257,14 @@ class Lazy(Shortcuts):
         return array
 
     def look(self, tensor: Any, what: str) -> Any:
+        if self.watch is not None:
+            self.watch.spoiled = True
         self.settle()
         return array_of(tensor, what)
+
+    def checked(self, tensor: Any) -> None:
+        if self.watch is not None:
+            self.watch.checked.append(tensor)
 
     def given(self, holder: Any) -> None:
         """Python runs each time and decides anew."""
@@ -348,11 +354,13 @@ class Lazy(Shortcuts):
 
     def written(self) -> tuple[tuple[int, Value], ...]:
         """Position and new symbol of every tensor to be written, which has its memory again."""
+        later = set() if self.updated is None else self.updated.positions
         found = []
         for t, array in self.writes.values():
-            value = t._value.value
+            position, value = self.known[id(t)][0], t._value.value
             t._value = array
-            found.append((self.known[id(t)][0], value))
+            if position not in later:
+                found.append((position, value))
         return tuple(found)
 
     def piece(self, held: tuple[Value, ...], writes: tuple[tuple[int, Value], ...]) -> Piece:

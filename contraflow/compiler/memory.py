@@ -125,7 +125,8 @@ class Update:
     """
 
     __slots__ = (
-        "end", "fixed", "grads", "ids", "known", "met", "pairs", "pieces", "places", "scalars",
+        "end", "fixed", "grads", "ids", "known", "met", "pairs", "pieces", "places", "positions",
+        "scalars",
         "tensors", "written",
     )  # fmt: skip
 
@@ -139,6 +140,7 @@ class Update:
         self.known: dict[int, tuple[int, Value]] = {}  # their positions and symbols
         self.scalars: list[Callable[[], float]] = []
         self.pairs: tuple[tuple[int, Value], ...] = ()  # (position of a tensor, its new symbol)
+        self.positions: frozenset[int] = frozenset()  # of these
         self.pieces: dict[Any, Any] = {}  # what ran after it, by what else was wanted
 
     def fits(self, fixed: Any, tensors: list[Any], lazy: Any, grads: list[Any]) -> bool:

@@ -67,7 +67,7 @@ class Shortcuts:
             for call in calls:
                 if call.holds(self, module, given):
                     return self.again(call, given)
-        code = module._code() if len(calls) < VARIANTS else None
+        code = module._pure_code() if len(calls) < VARIANTS else None
         if code is None:
             return run(*args, **kwargs)
         watch = self.watch = Watch(self, given)
@@ -192,7 +192,7 @@ class Shortcuts:
     ) -> None:
         before, since, known = self.point, self.since, dict(self.known)
         met, scalars = len(self.order), len(self.scalars)
-        written = set(self.writes)
+        written = {i: t._value for i, (t, _) in self.writes.items()}
         run()
         _, tensors, _ = optimizer.depends()  # with the states that the first step makes
         own = set(map(id, tensors))
@@ -200,15 +200,16 @@ class Shortcuts:
         if since != self.since or None in symbols or not own.issuperset(map(id, new)):
             return
         places = [known.get(id(t)) for t in tensors]
-        update = Update(self.point, fixed, tensors, places, symbols, written)
+        update = Update(self.point, fixed, tensors, places, symbols, set(written))
         update.met = new
         update.known = {id(t): self.known[id(t)] for t in new}
         update.scalars = self.scalars[scalars:]
         update.pairs = tuple(
             (self.known[i][0], t._value.value)
             for i, (t, _) in self.writes.items()
-            if i not in written
+            if t._value is not written.get(i)
         )
+        update.positions = frozenset(at for at, _ in update.pairs)
         before.updates.append(update)
         forget_with(optimizer, before.updates.remove, update)
 

@@ -69,10 +69,10 @@ class Module(Stateful):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         interpreter = local.modes.interpreter
         if interpreter is None:
-            return self._run(*args, **kwargs)
-        return interpreter.call(self, args, kwargs, self._run)
+            return self._call_impl(*args, **kwargs)
+        return interpreter.call(self, args, kwargs, self._call_impl)
 
-    def _run(self, *args: Any, **kwargs: Any) -> Any:
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         stack = local.modes.modules
         stack.append(self)
         try:
@@ -285,7 +285,7 @@ class Module(Stateful):
 
     # ---- what a compiled step takes for granted (see base.modes.Interpreter) ------------------
 
-    def _code(self) -> list[tuple[Any, str, Any]] | None:
+    def _pure_code(self) -> list[tuple[Any, str, Any]] | None:
         return code_of(self)
 
     def _facts(self) -> dict[str, Any]:

@@ -117,6 +117,9 @@ class Reader:
         self.read.add(key)
         if code.co_freevars or code.co_cellvars or code.co_flags & (32 | 128 | 256 | 512):
             raise Acts  # closures, generators and coroutines
+        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+        if not all(map(is_plain, defaults)):
+            raise Acts
         Body(self, function, code, module).check()
 
 
@@ -161,7 +164,7 @@ class Body:
     def known(self, name: str) -> tuple[Any, bool]:
         """A global name's value, and whether its attributes are looked up here."""
         if name in self.globals:
-            value = self.globals[name]
+            value = not_hidden(self.globals[name])
             self.reader.depend(self.globals, name, value)
         elif name in BUILTINS:
             value = getattr(builtins, name)
@@ -169,7 +172,7 @@ class Body:
             return value, False
         else:
             raise Acts
-        return value, isinstance(value, ModuleType) or hasattr(value, "_modules")
+        return value, isinstance(value, ModuleType)
 
     def chain(self, value: Any, deeper: bool) -> None:
         """Attributes of what is known already, as far as they can be looked up now."""
@@ -179,7 +182,7 @@ class Body:
             value = self.attribute(value, now.argval)
             if value is SETTLED:
                 return
-            deeper = isinstance(value, ModuleType) or hasattr(value, "_modules")
+            deeper = isinstance(value, ModuleType) or is_module(value)
         self.use(value)
 
     def attribute(self, holder: Any, name: str) -> Any:
@@ -191,11 +194,13 @@ class Body:
             value = getattr(holder, name, None)
             self.reader.depend(vars(holder), name, vars(holder).get(name))
             return value
-        for held in (holder._parameters, holder._buffers, holder._modules, vars(holder)):
+        for held in (holder._parameters, holder._buffers, holder._modules):
             if name in held:
                 return held[name]
+        if name in vars(holder):
+            return not_hidden(vars(holder)[name])
         owner, value = found_in(type(holder), name)
-        self.reader.depend(vars(owner), name, value)
+        self.reader.depend(vars(owner), name, not_hidden(value))
         if isinstance(value, FunctionType):
             if ours(owner):
                 raise Acts
@@ -205,7 +210,7 @@ class Body:
 
     def use(self, value: Any) -> None:
         """A value that is computed with."""
-        if is_plain(value) or isinstance(value, Tensor) or hasattr(value, "_modules"):
+        if is_plain(value) or isinstance(value, Tensor) or is_module(value):
             return
         if isinstance(value, type):
             if not ours(value) and getattr(builtins, value.__name__, None) is not value:
@@ -221,6 +226,17 @@ class Body:
 
 
 SETTLED = object()  # nothing more is to be said about it
+
+
+def is_module(value: Any) -> bool:
+    return hasattr(value, "_modules") and not isinstance(value, type | ModuleType)
+
+
+def not_hidden(value: Any) -> Any:
+    """A value, unless it is a module that is not registered: nobody would see it change."""
+    if is_module(value):
+        raise Acts
+    return value
 
 
 def safe(name: str) -> None:

@@ -17,7 +17,7 @@ from contraflow.base.errors import (
     ShapeError,
     lesson,
 )
-from contraflow.base.modes import capturing
+from contraflow.base.modes import capturing, current
 from contraflow.base.shapes import Shape, broadcast
 from contraflow.ops.record import Operand
 
@@ -38,6 +38,9 @@ def values(t: Any) -> np.ndarray[Any, Any] | None:
     value = t._value
     if capturing() or (type(value) is not np.ndarray and value.dtype.kind != "i"):
         return None
+    interpreter = current().interpreter
+    if interpreter is not None:
+        interpreter.checked(t)
     return value if type(value) is np.ndarray else np.asarray(value)
 
 

@@ -519,14 +519,32 @@ def keeps(self, x):
     return self.last
 
 
-@pytest.mark.parametrize("forward", [counts, logs, prints, draws, seeds, makes, closes, keeps])
+def remembers():
+    def forward(self, x, seen=[]):  # noqa: B006
+        seen.append(1)
+        return self.fc(x.flatten(1)) * len(seen)
+
+    return forward
+
+
+HIDDEN = nn.Dropout(0.1)
+
+
+def hides(self, x):
+    return HIDDEN(self.fc(x.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    "forward", [counts, logs, prints, draws, seeds, makes, closes, keeps, remembers, hides]
+)
 def test_what_acts_is_not_pure(forward, capsys):
-    assert code_of(acting(forward() if forward is closes else forward)()) is None
+    made = forward in (closes, remembers)
+    assert code_of(acting(forward() if made else forward)()) is None
     assert code_of(nn.Sequential(acting(counts)(), nn.ReLU())) is None
 
     def program():
         random.seed(0)
-        model = acting(forward() if forward is closes else forward)()
+        model = acting(forward() if made else forward)()
         found = training(model, 6)
         return [found, model.calls, len(model.log), capsys.readouterr().out.count("forward")]
 
@@ -535,6 +553,44 @@ def test_what_acts_is_not_pure(forward, capsys):
 
 def test_what_looks_is_walked_again():
     same(lambda: training(acting(looks)(), 6))
+
+
+def test_numbers_of_an_argument_are_looked_at_every_time():
+    class Repeats(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(16, 4)
+
+        def forward(self, x, times):
+            return self.fc(x.flatten(1)) * int(times.max())
+
+    def program():
+        model = Repeats()
+        x, _ = images()
+        return [model(x, cf.tensor([i])).tolist() for i in range(5)]
+
+    same(program, calls=0)
+
+
+def test_what_a_loss_refuses_is_refused_every_time():
+    def program(loss, y, wrong):
+        def run_it():
+            net = nn.Sequential(nn.Linear(3, 1), nn.Sigmoid())
+            optimizer = cf.optim.SGD(net.parameters(), lr=0.1)
+            x = cf.rand(2, 3)
+            for i in range(6):
+                optimizer.zero_grad()
+                loss(net(x), y if i < 5 else wrong).backward()
+                optimizer.step()
+
+        return run_it
+
+    good, bad = cf.tensor([[0.0], [1.0]]), cf.tensor([[0.0], [1.5]])
+    for put_off in (False, True):
+        with pytest.raises(ValueError, match=r"1\.5"):
+            run(program(nn.BCELoss(), good, bad), put_off)
+        with pytest.raises((ValueError, IndexError), match="3"):
+            run(program(nn.CrossEntropyLoss(), cf.tensor([0, 0]), cf.tensor([0, 3])), put_off)
 
 
 def test_what_is_pure():
