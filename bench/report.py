@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.machine import ROOT
 from bench.tables import digits, listed, spread, table, time
-from bench.wanted import best, best_of, others, wanted
+from bench.wanted import PYTORCH, best, best_of, others, wanted
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -212,16 +212,21 @@ def short(results: dict[str, Any]) -> str:
             floor, peer = row["floor"][threads], best_of(row, others(row))
             name = label(row) if part == "steps" else f"{row['name']} within a whole epoch"
             cells = [name, time(floor), time(ours) + raised(threads), digits(ours / floor)]
+            for names in (["contraflow loop"], PYTORCH):
+                found = best_of(row, names)
+                cells.append(time(found[0]) + raised(found[1]) if found else "–")
             if peer:
                 cells += [f"{time(peer[0])}{raised(peer[1])} {peer[2]}",
                           f"{digits(peer[0] / ours)}×"]  # fmt: skip
-            lines.append(cells + ["–"] * (6 - len(cells)))
-    head = ["one training step", "floor", "contraflow", "÷ floor", "best peer", "÷ contraflow"]
+            lines.append(cells + ["–"] * (8 - len(cells)))
+    head = ["one training step", "floor", "compiled", "÷ floor", "plain loop", "PyTorch", "best peer",
+            "÷ compiled"]  # fmt: skip
     ran_with = [WORDS.get(n, f"{n} threads") for n in results["threads"]]
     return "\n\n".join([
         table(head, lines),
-        "The floor is what this machine's arithmetic and memory need at least; the last column "
-        f"says how many times longer the best peer takes. Everybody ran with {listed(ran_with)}; "
+        "The floor is what this machine's arithmetic and memory need at least; the plain loop is "
+        "contraflow's, without a decorator; PyTorch's is eager, the better of plain and fused; the "
+        f"last column says how many times longer the best peer takes. Everybody ran with {listed(ran_with)}; "
         f"the better figure is shown, {raised('2').strip()} marks two. "
         f"Peers: {', '.join(_peers(results))}. " + environment(results),
     ])  # fmt: skip
