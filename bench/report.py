@@ -219,14 +219,15 @@ def short(results: dict[str, Any]) -> str:
                 cells += [f"{time(peer[0])}{raised(peer[1])} {peer[2]}",
                           f"{digits(peer[0] / ours)}×"]  # fmt: skip
             lines.append(cells + ["–"] * (8 - len(cells)))
-    head = ["one training step", "floor", "compiled", "÷ floor", "plain loop", "PyTorch", "best peer",
-            "÷ compiled"]  # fmt: skip
+    head = ["one training step", "floor", "compiled", "÷ floor", "plain loop", "PyTorch",
+            "best peer", "÷ compiled"]  # fmt: skip
     ran_with = [WORDS.get(n, f"{n} threads") for n in results["threads"]]
     return "\n\n".join([
         table(head, lines),
         "The floor is what this machine's arithmetic and memory need at least; the plain loop is "
         "contraflow's, without a decorator; PyTorch's is eager, the better of plain and fused; the "
-        f"last column says how many times longer the best peer takes. Everybody ran with {listed(ran_with)}; "
+        "last column says how many times longer the best peer takes. Everybody ran with "
+        f"{listed(ran_with)}; "
         f"the better figure is shown, {raised('2').strip()} marks two. "
         f"Peers: {', '.join(_peers(results))}. " + environment(results),
     ])  # fmt: skip
