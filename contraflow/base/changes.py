@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-__all__ = ["Changes", "CountedDict", "CountedList", "CountedState", "changes"]
+__all__ = ["Changes", "CountedDict", "CountedList", "CountedState", "Registry", "changes"]
 
 
 class Changes:
@@ -53,7 +53,12 @@ class CountedState(CountedDict):
         return self[key]
 
 
-def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+class Registry(dict[str, Any]):
+    """What a module holds by name (parameters, buffers, submodules, hooks): a dict that counts when
+    something in it is set."""
+
+
+def counted(method: Callable[..., Any], count: str) -> Callable[..., Any]:
     """A method that changes a container, and counts that."""
 
     @wraps(method)
@@ -61,16 +66,19 @@ def counted(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*args, **kwargs)
         finally:
-            changes.options += 1
+            setattr(changes, count, getattr(changes, count) + 1)
 
     return run
 
 
-WRITING = {
-    CountedDict: "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update",
-    CountedList: "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove "
-                 "reverse sort",
-}  # fmt: skip
-for _class, _names in WRITING.items():
+OF_DICTS = "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update"
+OF_LISTS = (
+    "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort"
+)
+for _class, _names, _count in (
+    (CountedDict, OF_DICTS, "options"),
+    (CountedList, OF_LISTS, "options"),
+    (Registry, OF_DICTS, "modules"),
+):
     for _name in _names.split():
-        setattr(_class, _name, counted(getattr(_class, _name)))
+        setattr(_class, _name, counted(getattr(_class, _name), _count))

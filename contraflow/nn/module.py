@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from contraflow.base.changes import Registry
 from contraflow.base.dtypes import DType, as_dtype, float16, float32, float64
 from contraflow.base.errors import ArgumentError, ContraflowError, DTypeError, lesson
 from contraflow.base.modes import local
@@ -52,7 +53,7 @@ class Module(Stateful):
             "_backward_pre_hooks", "_backward_hooks", "_state_dict_pre_hooks",
             "_state_dict_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
         ):  # fmt: skip
-            set_(self, name, {})
+            set_(self, name, Registry())
         set_(self, "_non_persistent_buffers_set", set())
         set_(self, "_hooked", False)
         set_(self, "training", True)

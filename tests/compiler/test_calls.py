@@ -231,7 +231,21 @@ def test_attributes_that_change():
     same(changing(lambda net: net.fc.weight.requires_grad_(False)), calls=4)
     same(changing(lambda net: net.load_state_dict(Net().state_dict())), calls=4)
     same(changing(lambda net: setattr(net.fc.weight, "data", net.fc.weight.data * 2)), calls=4)
+    same(changing(lambda net: net._modules.update(norm=nn.Identity())), calls=4)
     same(changing(lambda net: setattr(net, "forward", lambda x: net.fc(x.view(5, -1)[:, :12]))))
+
+
+def test_other_tensors_in_place_of_the_parameters():
+    def program():
+        net, x = nn.Linear(3, 2), cf.rand(4, 3)
+        found = []
+        for i in range(6):
+            given = {"weight": net.weight * (i + 1)} if i % 2 else {}
+            found.append(cf.func.functional_call(net, given, x).tolist())
+            found.append(net(x).tolist())
+        return found
+
+    same(program, calls=4)
 
 
 def test_a_hook_that_comes_later_is_called():
