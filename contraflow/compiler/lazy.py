@@ -23,7 +23,7 @@ from contraflow.base.dtypes import default_dtype, float64
 from contraflow.base.errors import ContraflowError
 from contraflow.base.modes import Modes, current, local
 from contraflow.capture.recorder import shows
-from contraflow.compiler.calls import Watch, in_range
+from contraflow.compiler.calls import Watch, in_range, symbol_of
 from contraflow.compiler.habit import Habit
 from contraflow.compiler.memory import Point, Step, Update
 from contraflow.compiler.piece import Piece
@@ -195,13 +195,13 @@ class Lazy(Shortcuts):
             fresh(a)
         if a._requires_grad and local.modes.grad:
             return False
-        return not is_pending(a)
+        return symbol_of(a) is None
 
     def can_show(self, op: Op, source: Any) -> bool:
         """Whether a view is best made at once: nothing is computed for it."""
         if self.is_there(source):
             return True
-        return not op.differentiable and source._node is not None and not is_pending(source)
+        return not op.differentiable and source._node is not None and symbol_of(source) is None
 
     def handle(self, value: Value) -> Any:
         """A tensor whose value is pending."""
@@ -411,11 +411,6 @@ class Failed:
 
 
 failed = Failed()
-
-
-def is_pending(t: Any) -> bool:
-    """Whether the value of a tensor is still to be computed."""
-    return type(t._value) is Pending and t._value.array is None
 
 
 def shapes(op: Op, values: list[Any], attrs: dict[str, Any]) -> tuple[Aval, ...]:

@@ -143,7 +143,7 @@ class Shortcuts:
     def walkable(self, root: Any) -> list[OpNode] | None:
         """The nodes under a root, if all are this path's own, plain, and their leaves fresh."""
         node = root._node
-        if node is None or type(root._value) is not Pending or root._value.array is not None:
+        if node is None or symbol_of(root) is None:
             return None
         nodes = below(node)
         for node in nodes:
@@ -215,8 +215,9 @@ class Shortcuts:
 
     def current(self, t: Any) -> Value | None:
         """The symbol that a tensor has now, if it has one."""
-        if type(t._value) is Pending and t._value.array is None:
-            return t._value.value  # type: ignore[no-any-return]
+        pending = symbol_of(t)
+        if pending is not None:
+            return pending  # type: ignore[no-any-return]
         known = self.known.get(id(t))
         return known and known[1]
 

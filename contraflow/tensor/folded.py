@@ -183,64 +183,76 @@ def template(
     nodes = [node for node in reversed(reachable([result._node])) if node.seq > since]
     if not nodes or nodes[-1] is not result._node or result._index:
         return None
-    numbers = {node: k for k, node in enumerate(nodes)}
-    positions = {id(a): Argument(k) for k, a in enumerate(args) if isinstance(a, Tensor)}
-    inner: dict[int, Inner] = {}
-    leaving: dict[Any, int] = {}
-    ways: list[Edge | None] = []
-    given: list[tuple[int, int]] = []
+    reader = Reader(nodes, args, edges, outside, inside)
+    try:
+        patterns = list(map(reader.pattern, nodes))
+    except LookupError:
+        return None
+    return Template(patterns, reader.ways, reader.given)
 
-    def edge(e: Edge | None) -> Any:
-        if e is None or (e[0] in numbers and e[1] >= 0):
-            return e and (numbers[e[0]], e[1])
-        key = (id(e[0]), e[1])
-        if key not in edges and (e[1] >= 0 or id(e[0]) not in outside):
+
+class Reader:
+    """Reads the nodes of a call; whatever cannot be left again is a LookupError."""
+
+    def __init__(
+        self, nodes: list[Any], args: Sequence[Any], edges: Mapping[Any, int],
+        outside: Mapping[int, Any], inside: Collection[Any],
+    ) -> None:  # fmt: skip
+        self.numbers = {node: k for k, node in enumerate(nodes)}
+        self.positions = {id(a): Argument(k) for k, a in enumerate(args) if isinstance(a, Tensor)}
+        self.edges, self.outside, self.inside = edges, outside, inside
+        self.inner: dict[int, Inner] = {}
+        self.leaving: dict[Any, int] = {}
+        self.ways: list[Edge | None] = []
+        self.given: list[tuple[int, int]] = []
+
+    def pattern(self, node: Any) -> Pattern:
+        """What a node is made from."""
+        if type(node) is not OpNode or node.hooks is not None or node.args is None:
             raise LookupError
-        if key not in leaving:
-            leaving[key] = len(ways)
-            if key in edges:
-                given.append((len(ways), edges[key]))
-            ways.append(None if key in edges else e)
-        return leaving[key]
+        if node.y is not None and any(v.n > node.seq for v in node.y_versions):
+            raise LookupError
+        return Pattern(
+            node.op, node.attrs, node.plan, list(map(self.edge, node.edges)), node.forms,
+            node.outputs, [self.kept(a, node.seq) for a in node.args],
+            None if node.y is None else [None if v is None else self.symbol(v) for v in node.y],
+        )  # fmt: skip
 
-    def kept(a: Any, seq: float) -> Any:
+    def edge(self, e: Edge | None) -> Any:
+        """An edge within the call, or the number of one that leaves it."""
+        if e is None or (e[0] in self.numbers and e[1] >= 0):
+            return e and (self.numbers[e[0]], e[1])
+        key = (id(e[0]), e[1])
+        position = self.edges.get(key)
+        if position is None and (e[1] >= 0 or id(e[0]) not in self.outside):
+            raise LookupError
+        if key not in self.leaving:
+            self.leaving[key] = len(self.ways)
+            if position is not None:
+                self.given.append((len(self.ways), position))
+            self.ways.append(e if position is None else None)
+        return self.leaving[key]
+
+    def kept(self, a: Any, seq: float) -> Any:
+        """An operand that is kept for backward."""
         if a is None or type(a) in NUMBERS:
             return a
         if a._version is not None and a._version.n > seq:
             raise LookupError  # backward will complain
-        if id(a) in positions:
-            return positions[id(a)]
-        if id(a) in outside:
+        if id(a) in self.positions:
+            return self.positions[id(a)]
+        if id(a) in self.outside:
             return a
-        found = inner.get(id(a))
+        found = self.inner.get(id(a))
         if found is None:
-            node = numbers.get(a._node)
+            node = self.numbers.get(a._node)
             if a._node is not None and node is None:
                 raise LookupError
-            found = inner[id(a)] = Inner(symbol(a._value), node, a._index)
+            found = self.inner[id(a)] = Inner(self.symbol(a._value), node, a._index)
         return found
 
-    def symbol(value: Any) -> Any:
-        if value is None:
-            return None
-        if type(value) is not Pending or value.array is not None or value.value not in inside:
+    def symbol(self, value: Any) -> Any:
+        """The symbol of a value that the call computed."""
+        if type(value) is not Pending or value.array is not None or value.value not in self.inside:
             raise LookupError
         return value.value
-
-    patterns = []
-    try:
-        for node in nodes:
-            if type(node) is not OpNode or node.hooks is not None or node.args is None:
-                return None
-            if node.y is not None and any(v.n > node.seq for v in node.y_versions):
-                return None
-            patterns.append(
-                Pattern(
-                    node.op, node.attrs, node.plan, list(map(edge, node.edges)), node.forms,
-                    node.outputs, [kept(a, node.seq) for a in node.args],
-                    None if node.y is None else list(map(symbol, node.y)),
-                )
-            )  # fmt: skip
-    except LookupError:
-        return None
-    return Template(patterns, ways, given)
