@@ -1,6 +1,6 @@
 """What a training step costs at least: its arithmetic at this machine's rates.
 
-The terms, for one core:
+The terms:
 
 - the products' FLOPs (forward, weight gradient, input gradient but for the first layer) at the peak
   rate of multiply-adds;
@@ -12,19 +12,19 @@ The terms, for one core:
 - bytes move at the cache's rate if all of them fit, and else at the memory's;
 - nothing is shorter than its chain of operations that wait for each other.
 
-Two cores need half of it, and a barrier a kernel.
+Several cores work at the rates that were measured with all of them at once, and need a barrier a
+kernel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bench.workloads import Layer, Workload
 
-Rates = dict[str, Any]
+Rates = dict[str, float]
 TRANSCENDENTAL, DRAW = 60.0, 60.0  # FLOPs: about 0.6 ns where a core does 100 a nanosecond
 UPDATE = {"adam": (48.0, 24), "momentum": (4.0, 16), "sgd": (2.0, 8)}  # FLOPs, bytes a parameter
 FITS = 30e6  # bytes that stay in the last cache
@@ -99,8 +99,23 @@ def layer_cost(layer: Layer, shape: tuple[int, ...]) -> tuple[Cost, tuple[int, .
     return own, shape
 
 
-def floor(w: Workload, rates: Rates, threads: int = 1, epoch: bool = False) -> float:
-    """Seconds that a step needs at least, alone or within an epoch."""
+def floor(
+    w: Workload, rates: dict[str, Rates], threads: int = 1, epoch: bool = False
+) -> float:  # fmt: skip
+    """Seconds that a step needs at least, alone or within an epoch.
+
+    Args:
+        rates: of so many cores together, for "1" and for the number of threads.
+    """
+    alone = needed(w, rates["1"], epoch)
+    if threads == 1 or alone < DIVIDED:
+        return alone
+    layers = cost(w.layers, w.shape)[0].layers
+    return needed(w, rates[str(threads)], epoch) + BARRIER * KERNELS * layers
+
+
+def needed(w: Workload, rates: Rates, epoch: bool) -> float:
+    """Seconds of the arithmetic and the traffic at these rates."""
     c, out = cost(w.layers, w.shape)
     first = layer_cost(w.layers[0], w.shape)[0].flops
     functions = c.functions + (0 if w.loss == "mse" else int(np.prod(out)))  # softmax
@@ -116,7 +131,4 @@ def floor(w: Workload, rates: Rates, threads: int = 1, epoch: bool = False) -> f
         seconds += row * w.batch / rates["cache" if whole < FITS else "memory"]
     # forward with its functions, loss, backward without the first layer, update
     chain = (c.chain + STAGE * (1 + c.layers - 1 + 1)) * rates["latency"]
-    seconds = max(seconds, chain)
-    if threads == 1 or seconds < DIVIDED:
-        return seconds
-    return seconds / threads + BARRIER * KERNELS * c.layers
+    return max(seconds, chain)

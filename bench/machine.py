@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.rates import rates
-
 PACKAGES = ("contraflow", "numpy", "torch", "jax", "jaxlib", "tinygrad")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -86,6 +84,5 @@ def describe(threads: tuple[int, ...], cores: list[int]) -> dict[str, Any]:
         "machine": {"processor": cpu_name(), "cores": os.cpu_count(), "usable": len(cores),
                     "system": platform.platform()},
         "threads": list(threads),
-        "rates": rates(),
         "versions": {"python": platform.python_version(), **versions, "BLAS of NumPy": blas()},
     }  # fmt: skip

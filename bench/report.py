@@ -9,28 +9,47 @@ from typing import Any
 
 from bench.machine import ROOT
 from bench.tables import digits, listed, spread, table, time
+from bench.turns import medians
 from bench.wanted import PYTORCH, best, best_of, others, wanted
 
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+CORES = {"1": "One core", "2": "Two cores together"}
 WORDS = {1: "one thread", 2: "two threads"}
 
 
 def environment(results: dict[str, Any]) -> str:
     """Machine, versions, commit and date in a few sentences."""
-    machine, rates = results["machine"], results["rates"]
+    machine = results["machine"]
     versions = ", ".join(f"{name} {v}" for name, v in results["versions"].items())
     text = (
         f"{machine['processor']}, {machine['usable']} of {machine['cores']} cores. "
-        f"One core, measured in the same run: {rates['flops'] / 1e9:.0f} GFLOP/s in registers and "
-        f"{rates['product'] / 1e9:.0f} in NumPy's large product, {rates['cache'] / 1e9:.0f} GB/s "
-        f"in the cache and {rates['memory'] / 1e9:.0f} in memory. {versions}. "
+        f"{speeds(results)}{versions}. "
         f"{results['date']}, commit {results['commit']}."
     )
     if "others" in results:
         text += f" Other programs took {results['others']:.1%} of the machine meanwhile."
     if results["partial"]:
         text = f"**Part of a run that was stopped.** {text}"
+    return text
+
+
+def speeds(results: dict[str, Any]) -> str:
+    """What the cores did beside the workloads, as a sentence for each number of them."""
+    of: dict[str, list[dict[str, float]]] = {}
+    for part in ("steps", "epochs"):
+        for row in results.get(part, ()):
+            for threads, rates in row.get("rates", {}).items():
+                of.setdefault(threads, []).append(rates)
+    text = ""
+    for threads, found in sorted(of.items()):
+        rates = medians(found)
+        text += (
+            f"{CORES.get(threads, f'{threads} cores together')}, in the same rounds: "
+            f"{rates['flops'] / 1e9:.0f} GFLOP/s in registers and {rates['product'] / 1e9:.0f} in "
+            f"NumPy's product, {rates['cache'] / 1e9:.0f} GB/s in the cache and "
+            f"{rates['memory'] / 1e9:.0f} in memory. "
+        )
     return text
 
 

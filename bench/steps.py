@@ -54,7 +54,7 @@ def rows(
     what: str, turns: Turns, rounds: int, chosen: list[str], names: list[str],
     results: dict[str, Any], keep: Callable[[], None],
 ) -> None:  # fmt: skip
-    """Every workload with every contestant that is installed, beside this machine's floors.
+    """Every workload with every contestant that is installed, beside its floors.
 
     Args:
         what: "step" or "epoch".
@@ -68,15 +68,19 @@ def rows(
     there, absent = installed([n for n in names if getattr(PEERS[n], what)])
     results.setdefault("absent", {}).update(absent)
     results["later"] = LATER
-    rates, found = results["rates"], results.setdefault(f"{what}s", [])
+    found = results.setdefault(f"{what}s", [])
     for w in WORKLOADS:
         if (chosen and w.name not in chosen) or (what == "epoch" and not w.batches):
             continue
-        least = {str(n): floor(w, rates, n, what == "epoch") for n in turns.threads}
         row = {
             "name": w.name, "title": w.title, "parameters": cost(w.layers, w.shape)[0].parameters,
-            "batches": w.batches if what == "epoch" else 1, "floor": least,
+            "batches": w.batches if what == "epoch" else 1,
         }  # fmt: skip
         found.append(row)
-        turns.row(w.name, what, {n: PEERS[n].environment for n in there}, rounds, row)
+        try:
+            turns.row(w.name, what, {n: PEERS[n].environment for n in there}, rounds, row)
+        finally:
+            row["floor"] = {
+                n: floor(w, row["rates"], int(n), what == "epoch") for n in row["rates"]
+            }
         keep()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from bench.machine import ROOT
 from bench.timing import Timing, timing
+from bench.worker import MACHINE
 
 REST = 0.04  # seconds after a turn on several threads: the longest that a library's pool spins
 SECONDS = 0.1  # of a turn
@@ -19,6 +21,7 @@ SECONDS = 0.1  # of a turn
 # Freed memory is kept by the process, so that nobody pays for fresh pages in every step.
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
         "MALLOC_TOP_PAD_": str(64 << 20)}  # fmt: skip
+RATES = 0.02  # for each rate of the cores
 COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -29,7 +32,8 @@ class Worker:
         self, name: str, threads: int, cores: list[int], environment: dict[str, str]
     ) -> None:
         self.name, self.threads = name, threads
-        own = {**KEEP, **dict.fromkeys(COUNTS, str(threads)), **environment}
+        blas = "1" if name == MACHINE else str(threads)  # its cores multiply side by side
+        own = {**KEEP, **dict.fromkeys(COUNTS, blas), **environment}
         if threads == 1:
             flags = "--xla_cpu_multi_thread_eigen=false", own.get("XLA_FLAGS", "")
             own["XLA_FLAGS"] = " ".join(filter(None, flags))
@@ -88,19 +92,21 @@ class Turns:
         self, workload: str, what: str, peers: dict[str, dict[str, str]], rounds: int,
         into: dict[str, Any],
     ) -> None:  # fmt: skip
-        """Measure one workload; also when interrupted, what was measured is put into ``into``.
+        """Measure one workload, and what the cores do in the same rounds; also when interrupted,
+        what was measured is put into ``into``.
 
         Args:
             workload: its name.
             what: "step" or "epoch".
             peers: the environment of each contestant.
             rounds: turns of each.
-            into: has ``batches``, the steps in a call; takes ``peers`` (name -> threads -> Timing)
-                and ``failed`` (name -> why).
+            into: has ``batches``, the steps in a call; takes ``peers`` (name -> threads -> Timing),
+                ``rates`` (threads -> rates) and ``failed`` (name -> why).
         """
         into["failed"] = {}
         ready: dict[tuple[str, int], int] = {}
         samples: dict[tuple[str, int], list[float]] = {}
+        rates: dict[int, list[dict[str, float]]] = {}
         try:
             for name, environment in peers.items():
                 for threads in self.threads:
@@ -115,6 +121,8 @@ class Turns:
                         ready[name, threads] = answer["calls"]
             for number in range(rounds):
                 say(f"{workload} {what}: round {number + 1} of {rounds}")
+                for threads in self.threads:
+                    rates.setdefault(threads, []).append(self.rates(threads))
                 self.round(ready, samples, number)
         finally:
             found: dict[str, dict[str, Timing]] = {}
@@ -122,6 +130,14 @@ class Turns:
                 steps = [seconds / into["batches"] for seconds in values]
                 found.setdefault(name, {})[str(threads)] = timing(steps)
             into["peers"] = found
+            into["rates"] = {str(threads): medians(of) for threads, of in rates.items()}
+
+    def rates(self, threads: int) -> dict[str, float]:
+        """What so many cores do together just now."""
+        found = self.worker(MACHINE, threads, {}).ask(rates=RATES)
+        if "error" in found:
+            raise RuntimeError(f"the rates of {threads} cores: {found['error']}")
+        return found
 
     def round(
         self, ready: dict[tuple[str, int], int], samples: dict[tuple[str, int], list[float]],
@@ -135,6 +151,11 @@ class Turns:
             samples.setdefault(key, []).append(answer["seconds"])
             if key[1] > 1:
                 time.sleep(REST)
+
+
+def medians(found: list[dict[str, float]]) -> dict[str, float]:
+    """Of each of the numbers."""
+    return {name: statistics.median(of[name] for of in found) for name in found[0]}
 
 
 def say(text: str) -> None:

@@ -1,9 +1,12 @@
 """One contestant in a process of its own, held to its number of threads; it waits for its turns.
 
+The name ``machine`` stands for no contestant, but for what the cores themselves do.
+
 A turn is a line of JSON on the standard input, and another as the answer:
 
     {"prepare": "W2", "what": "step", "seconds": 0.1}  ->  {"calls": 210} or {"calls": 0}, if none
     {"turn": 210}                                      ->  {"seconds": 0.00047}
+    {"rates": 0.02}                                    ->  {"flops": 9.7e10, ...}
     {"cold": "W4"}                                     ->  {"build": 0.01, "first": 0.4}
 
 Between turns it is blocked in a read and uses no processor.
@@ -21,9 +24,11 @@ from importlib import import_module
 from typing import Any
 
 from bench.machine import pin
+from bench.rates import Cores
 from bench.timing import calls_for
 from bench.workloads import WORKLOADS
 
+MACHINE = "machine"
 BY_NAME = {w.name: w for w in WORKLOADS}
 
 
@@ -80,12 +85,16 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")  # what a library prints goes elsewhere
     os.dup2(2, 1)
     pin(cores)
-    contestant = Contestant(name)
-    limit(name, contestant.peer.package, threads)
+    machine = Cores(threads) if name == MACHINE else None
+    contestant = None if machine else Contestant(name)
+    if contestant:
+        limit(name, contestant.peer.package, threads)
     for line in sys.stdin:
         ask = json.loads(line)
         try:
-            if "prepare" in ask:
+            if "rates" in ask:
+                answer = machine.rates(ask["rates"])
+            elif "prepare" in ask:
                 answer = contestant.prepare(ask["prepare"], ask["what"], ask["seconds"])
             elif "turn" in ask:
                 answer = contestant.turn(ask["turn"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from bench import report
 from bench.floors import cost, floor
 from bench.peers import PEERS
+from bench.rates import Cores, together
 from bench.timing import calls_for, interleaved, timing
 from bench.turns import Turns
 from bench.wanted import LIMITS, starts, wanted
@@ -32,6 +34,7 @@ def test_by_hand_and_by_autograd_give_the_same_losses(w):
 
 
 RATES = {"flops": 1e11, "latency": 1e-9, "cache": 1e11, "memory": 2e10}
+ALONE = {"1": RATES}
 
 
 def test_a_floor_by_hand():
@@ -42,28 +45,30 @@ def test_a_floor_by_hand():
     products = 100 * 2 * (300 * 400 * 2 + 400 * 2 * 3)  # the first layer's input needs no gradient
     functions = 60 * 100 * (400 + 2)  # tanh, and the exponentials of the softmax
     traffic = 16 * c.parameters + 100 * 8 * (400 + 2)  # tanh writes over what it reads
-    assert floor(w, RATES) == pytest.approx((products + functions) / 1e11 + traffic / 1e11)
+    assert floor(w, ALONE) == pytest.approx((products + functions) / 1e11 + traffic / 1e11)
+    both = {"1": RATES, "2": {**RATES, "flops": 1.9e11, "cache": 1.7e11}}
     five_kernels = 5 * 2 * 0.25e-6
-    assert floor(w, RATES, threads=2) == pytest.approx(floor(w, RATES) / 2 + five_kernels)
+    expected = (products + functions) / 1.9e11 + traffic / 1.7e11 + five_kernels
+    assert floor(w, both, threads=2) == pytest.approx(expected)
 
 
 def test_what_does_not_fit_the_cache_moves_at_the_memory_s_rate():
     w = Workload("W0", "", (("linear", 2000, 2000),), (2000,), batch=1, optimizer="momentum")
-    slow = floor(w, RATES) - floor(w, {**RATES, "memory": 1e11})
+    slow = floor(w, ALONE) - floor(w, {"1": {**RATES, "memory": 1e11}})
     assert slow == pytest.approx((16 * 2000 * 2001 + 8 * 2000) * (1 / 2e10 - 1 / 1e11))
 
 
 def test_a_tiny_step_takes_as_long_as_its_longest_chain():
     w = WORKLOADS[0]
     # two layers with a sigmoid each, the loss, the way back through one layer, the update
-    assert floor(w, RATES) == pytest.approx((2 * (8 + 20) + 8 + 8 + 8) * 1e-9)
-    assert floor(w, RATES, threads=2) == floor(w, RATES)
+    assert floor(w, ALONE) == pytest.approx((2 * (8 + 20) + 8 + 8 + 8) * 1e-9)
+    assert floor(w, {**ALONE, "2": RATES}, threads=2) == floor(w, ALONE)
 
 
 def test_an_epoch_gathers_its_rows():
     w = WORKLOADS[3]
     rows = 4 * 784 * w.batch / RATES["memory"]  # all of the data do not fit the cache
-    assert floor(w, RATES, epoch=True) == pytest.approx(floor(w, RATES) + rows)
+    assert floor(w, ALONE, epoch=True) == pytest.approx(floor(w, ALONE) + rows)
 
 
 # What the ten workloads need on a core with 102 GFLOP/s, 75 GB/s in the cache and 20 in memory, in
@@ -74,7 +79,7 @@ ESTIMATED = {"W1": 0.10, "W2": 14, "W3": 352, "W4": 766, "W5": 25_000, "W6": 3_9
 @pytest.mark.parametrize("w", [w for w in WORKLOADS if w.name in ESTIMATED], ids=lambda w: w.name)
 def test_floors_agree_with_estimates_by_hand(w):
     rates = {"flops": 102e9, "latency": 1.25e-9, "cache": 75e9, "memory": 20e9}
-    assert floor(w, rates) == pytest.approx(ESTIMATED[w.name] * 1e-6, rel=0.02)
+    assert floor(w, {"1": rates}) == pytest.approx(ESTIMATED[w.name] * 1e-6, rel=0.02)
 
 
 def test_every_workload_of_the_ten_is_there_or_named():
@@ -109,12 +114,12 @@ def test_an_estimate_does_not_count_what_was_compiled_in_the_middle():
 
 RESULTS = {
     "date": "2026-01-02", "commit": "abc1234", "threads": [1, 2], "partial": False, "others": 0.004,
-    "rates": {"flops": 1e11, "latency": 1e-9, "product": 9e10, "cache": 6e10, "memory": 2e10},
     "machine": {"processor": "a processor", "cores": 4, "usable": 2, "system": "a system"},
     "versions": {"python": "3.11", "numpy": "2.4"},
     "steps": [
         {"name": "W2", "title": "tiny", "parameters": 9, "batches": 1,
          "floor": {"1": 2e-5, "2": 1e-5}, "failed": {"tinygrad": "OSError: no compiler"},
+         "rates": {"1": {**RATES, "product": 9e10}, "2": {**RATES, "product": 1.7e11}},
          "peers": {"contraflow": {"1": [3e-5] * 3, "2": [1.8e-5, 2e-5, 2.2e-5]},
                    "PyTorch": {"1": [2e-4, 3e-4, 4e-4], "2": [4e-4] * 3},
                    "PyTorch fused": {"1": [8e-5] * 3},
@@ -162,7 +167,8 @@ def test_the_tables():
     assert "median 0.50, from 0.50 to 0.50; above 1 (slower than PyTorch) in 0 of 1." in page
     assert "40.0 ms" in page  # the import above NumPy's
     assert "2.50 µs" in page  # the call around the native code
-    assert "100 GFLOP/s in registers and 90 in NumPy's" in page
+    assert "One core, in the same rounds: 100 GFLOP/s in registers and 90 in NumPy's" in page
+    assert "Two cores together, in the same rounds: 100 GFLOP/s in registers and 170 in" in page
     assert "Other programs took 0.4% of the machine" in page
     assert "commit abc1234" in page
     text = report.short(RESULTS)
@@ -248,6 +254,19 @@ def test_what_was_measured_until_ctrl_c_is_kept(turns, monkeypatch):
         turns.row("W1", "step", {"NumPy by hand": {}}, 5, row)
     low, median, high = row["peers"]["NumPy by hand"]["1"]
     assert 0 < low <= median <= high
+    assert row["rates"]["1"]["flops"] > 1e8
+
+
+def test_rates_add_up_over_the_cores():
+    def nap():
+        time.sleep(0.004)
+
+    one, two = (together([nap] * n, 10.0, 0.2) for n in (1, 2))
+    assert 1000 < one < 2500
+    assert 1.5 * one < two < 2.5 * one
+    found = Cores(2).rates(0.001)
+    assert set(found) == {"flops", "latency", "product", "cache", "memory"}
+    assert 1e-10 < found["latency"] < 1e-6
 
 
 def run(*args):
