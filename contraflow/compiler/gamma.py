@@ -51,7 +51,7 @@ def pole(x: Any) -> Any:
 def digamma(x: Any) -> Any:
     """Its asymptotic series after shifting to at least 8; reflection for x <= 0."""
     z = where_op(le(x, 0), 1.0 - x, x)
-    value = z * 0.0
+    value: Any = 0.0
     for _ in range(8):
         below = lt(z, 8.0)
         value = where_op(below, value - 1.0 / z, value)

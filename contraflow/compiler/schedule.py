@@ -178,6 +178,8 @@ class Scheduler:
                 self.copies[key] = self.apply(self.tests[operand], number)  # type: ignore[index]
             return self.copies[key]  # type: ignore[index]
         if not isinstance(operand, Value):
+            if isinstance(operand, float) and dtype.kind != "f":
+                dtype = np.dtype(np.float64)  # a half is not 0 where it meets whole numbers
             return Node("const", (), dtype, value=operand)
         if operand in self.numbers:
             return Node("const", (), operand.dtype, value=self.numbers[operand])

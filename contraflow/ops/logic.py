@@ -119,6 +119,7 @@ def _logic_samples(rng: np.random.Generator) -> list[Sample]:
         Sample(p, q),
         Sample(p, 1),
         Sample(np.array([0.0, 2.0]), np.array([3, 0])),
+        Sample(np.array([0, 2]), 0.5),
         Sample(p, rand(rng, 5) > 0, error=ValueError),
     ]
 

@@ -294,7 +294,11 @@ lgamma = op(
 digamma: Op = op(
     "digamma", "x",
     forward=in_float64(digamma64), shape=same, promote="float",
-    samples=lambda rng: [*unary(0.4, 4)(rng), Sample(rand(rng, 12, low=-2.9, high=12.3))],
+    samples=lambda rng: [
+        *unary(0.4, 4)(rng),
+        Sample(rand(rng, 12, low=-2.9, high=12.3)),
+        Sample(np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, -1.0]), smooth=False),
+    ],
     grad=lambda g, x: g * polygamma_op(x, n=1),
 )  # fmt: skip
 
