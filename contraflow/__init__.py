@@ -166,13 +166,22 @@ else:
             module = _import_module(_LATER[name])
             value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
         elif name == "__version__":
-            value = _import_module("importlib.metadata").version(__name__)
+            value = _version()
         else:
             raise AttributeError(
                 f"module {__name__!r} has no attribute {name!r}", name=name, obj=_modules[__name__]
             )
         globals()[name] = value
         return value
+
+
+def _version():
+    """What is installed; a checkout that is only on the path has no number."""
+    metadata = _import_module("importlib.metadata")
+    try:
+        return metadata.version(__name__)
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
 
 
 def _start(optimizer):

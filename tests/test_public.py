@@ -179,5 +179,15 @@ def test_the_version_is_that_of_the_package():
     assert cf.__version__ == version("contraflow")
 
 
+def test_a_checkout_that_is_not_installed_has_no_number():
+    code = (
+        "from importlib import metadata\n"
+        "def missing(name):\n    raise metadata.PackageNotFoundError(name)\n"
+        "metadata.version = missing\n"
+        "import contraflow\nprint(contraflow.__version__)"
+    )
+    assert fresh(code) == "0+unknown"
+
+
 if __name__ == "__main__":
     LIST.write_text(listing())
