@@ -23,6 +23,9 @@ def finish(s: Scheduler) -> None:
     for _, new in graph.writes:
         if new in s.floating:
             s.land(new)
+        elif new not in s.made and (new in s.leaves or new in s.numbers):
+            number = s.open(new.shape)  # a constant is stored at the end
+            s.made[new] = number, s.node(new, new.dtype, new.shape, number)
     sources = {s.places[new].buffer for _, new in graph.writes if new not in s.made}
     late: list[tuple[Value, Place]] = []
     found = readers(s)

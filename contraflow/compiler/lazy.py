@@ -332,6 +332,7 @@ class Lazy(Shortcuts):
         held = [p for p in self.pending if getrefcount(p) > (4 if id(p) in written else 3)]
         piece = self.piece(tuple([p.value for p in held]), self.written())
         order, scalars, holders, hidden = self.order, self.scalars, self.holders, self.hidden
+        update = self.updated
         for t, array in hidden:
             t._value = array
         self.begin()
@@ -342,6 +343,8 @@ class Lazy(Shortcuts):
             for p in held:
                 p.owner = failed
             raise
+        if update is not None:
+            update.writer.touch()
         for p, array in zip(held, results, strict=True):
             p.array = array
         self.give(holders)

@@ -14,7 +14,7 @@ from typing import Any
 from contraflow.base.dtypes import from_numpy_dtype
 from contraflow.graph.ir import Equation, Graph, Value
 from contraflow.ops.record import Aval, Op
-from contraflow.tensor.tape import NUMBERS
+from contraflow.tensor.tape import NUMBERS, Writer
 
 __all__ = ["Back", "Point", "Step", "Update", "program"]
 
@@ -126,8 +126,7 @@ class Update:
 
     __slots__ = (
         "end", "fixed", "grads", "ids", "known", "met", "pairs", "pieces", "places", "positions",
-        "scalars",
-        "tensors", "written",
+        "scalars", "tensors", "writer", "written",
     )  # fmt: skip
 
     def __init__(
@@ -141,6 +140,7 @@ class Update:
         self.scalars: list[Callable[[], float]] = []
         self.pairs: tuple[tuple[int, Value], ...] = ()  # (position of a tensor, its new symbol)
         self.positions: frozenset[int] = frozenset()  # of these
+        self.writer = Writer()  # these are new to backward when it is made again
         self.pieces: dict[Any, Any] = {}  # what ran after it, by what else was wanted
 
     def fits(self, fixed: Any, tensors: list[Any], lazy: Any, grads: list[Any]) -> bool:

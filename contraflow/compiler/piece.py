@@ -13,6 +13,7 @@ from contraflow.compiler.memory import Point, program
 from contraflow.graph.interpret import evaluate
 from contraflow.graph.ir import Graph, Value
 from contraflow.graph.rewrite import drop_dead
+from contraflow.tensor.tape import version_of
 
 __all__ = ["Piece"]
 
@@ -99,7 +100,6 @@ class Compiled(Guarded):
         self.native()
         for target, copy in back:
             np.copyto(target, copy)
-        self.writer.touch()
         return [output.array for output in self.outputs]
 
     def place(self, order: list[Any]) -> Back:
@@ -110,7 +110,7 @@ class Compiled(Guarded):
         if all(map(is_, arrays, pointed)):
             return back
         if any(arrays[k] is not pointed[k] for k in self.writes):
-            self.claim([order[k] for k in self.writes])
+            self.written = {version_of(order[k]) for k in self.writes}
         for k, (array, buffer, written) in enumerate(
             zip(arrays, self.inputs, self.is_written, strict=True)
         ):

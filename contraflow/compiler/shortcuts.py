@@ -204,12 +204,10 @@ class Shortcuts:
         update.met = new
         update.known = {id(t): self.known[id(t)] for t in new}
         update.scalars = self.scalars[scalars:]
-        update.pairs = tuple(
-            (self.known[i][0], t._value.value)
-            for i, (t, _) in self.writes.items()
-            if t._value is not written.get(i)
-        )
+        wrote = [t for i, (t, _) in self.writes.items() if t._value is not written.get(i)]
+        update.pairs = tuple((self.known[id(t)][0], t._value.value) for t in wrote)
         update.positions = frozenset(at for at, _ in update.pairs)
+        update.writer.claim(map(version_of, wrote))
         before.updates.append(update)
         forget_with(optimizer, before.updates.remove, update)
 

@@ -1,0 +1,92 @@
+"""Plain loops as people write them, put off and run as native code: what eager gives, every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import contraflow as cf
+from contraflow import nn
+from contraflow.base.modes import RIPE
+from contraflow.nn import functional as F
+
+STEPS = RIPE + 14
+
+
+@pytest.fixture(autouse=True)
+def _the_default_again():
+    yield
+    cf.set_default_mode("auto")
+
+
+def small():
+    cf.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).to(cf.float64)
+
+
+def batch(k):
+    rng = np.random.default_rng(k)
+    return cf.tensor(rng.normal(size=(6, 4))), cf.tensor(rng.integers(0, 3, 6))
+
+
+def in_each_mode(loop):
+    """What a loop gives in each mode is what it gives in eager mode."""
+    cf.set_default_mode("eager")
+    expected = loop()
+    for mode in ("auto", "lazy"):
+        cf.set_default_mode(mode)
+        np.testing.assert_allclose(loop(), expected, rtol=1e-9, atol=1e-12, err_msg=mode)
+
+
+def test_a_buffer_that_is_filled_again_for_every_batch():
+    def loop():
+        model = small()
+        optimizer = cf.optim.Adam(model.parameters())
+        x, y = cf.zeros(6, 4, dtype=cf.float64), cf.zeros(6, dtype=cf.int64)
+        losses = []
+        for k in range(STEPS):
+            for buffer, new in zip((x, y), batch(k), strict=True):
+                buffer.copy_(new)
+            loss = F.cross_entropy(model(x), y)  # looks at the labels, which computes both copies
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    in_each_mode(loop)
+
+
+def test_labels_that_are_filled_between_two_losses():
+    def loop():
+        w = cf.ones(3, dtype=cf.float64, requires_grad=True)
+        optimizer = cf.optim.SGD([w], lr=0.1)
+        label = cf.zeros(3, dtype=cf.float64)
+        losses = []
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            label.fill_(2.0)
+            (w - label).square().sum().backward()
+            label.fill_(0.5)
+            loss = (w - label).abs().sum()
+            loss.backward()
+            label.zero_()
+            optimizer.step()
+            losses += [loss.item(), *label.tolist()]
+        return losses
+
+    in_each_mode(loop)
+
+
+@pytest.mark.parametrize("mode", ["eager", "auto", "lazy"])
+def test_backward_through_what_an_update_wrote_is_refused(mode):
+    cf.set_default_mode(mode)
+    w = cf.ones(3, dtype=cf.float64, requires_grad=True)
+    optimizer = cf.optim.SGD([w], lr=0.1)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        kept = (w * w).sum()
+        (w * w * w).sum().backward()
+        optimizer.step()
+        with pytest.raises(cf.GradError, match="overwritten in place"):
+            kept.backward()
