@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["address_of"]
+__all__ = ["FIELDS", "address_of", "has_fields"]
 
 
 def asked(array: Any) -> int:
@@ -30,3 +30,27 @@ def quick() -> Callable[[Any], int]:
 
 
 address_of = quick()
+
+# Fields of NumPy's public array structure, by their distance from the head of the object.
+FIELDS = {"data": 0, "nd": 8, "dims": 16, "descr": 40, "flags": 48}
+
+
+def has_fields() -> bool:
+    """Whether native code will find these fields, the type before them, and what they say."""
+    head, word = object.__basicsize__, ctypes.sizeof(ctypes.c_void_p)
+    probes = [np.zeros(3), np.zeros((), np.int64), np.zeros((4, 4), np.float32)[1:, 2:]]
+
+    def read(array: Any, at: int, kind: Any = ctypes.c_size_t) -> int:
+        return kind.from_address(id(array) + head + at).value  # type: ignore[no-any-return]
+
+    def right(array: Any) -> bool:
+        dims = (ctypes.c_ssize_t * array.ndim).from_address(read(array, FIELDS["dims"]) or head)
+        return (
+            read(array, -word) == id(np.ndarray)
+            and read(array, FIELDS["nd"], ctypes.c_int) == array.ndim
+            and read(array, FIELDS["descr"]) == id(array.dtype)
+            and read(array, FIELDS["flags"], ctypes.c_int) & 1 == array.flags.c_contiguous
+            and tuple(dims) == array.shape
+        )
+
+    return word == 8 and address_of is not asked and all(map(right, probes))

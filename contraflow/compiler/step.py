@@ -16,12 +16,13 @@ import numpy as np
 
 from contraflow.base.dtypes import default_dtype
 from contraflow.base.errors import CaptureError, lesson
-from contraflow.base.modes import Modes, at_once, capturing, current
+from contraflow.base.modes import Modes, at_once, capturing, current, local
 from contraflow.capture.step import CapturedStep, capture, named
 from contraflow.compiler.epoch import run_epoch
 from contraflow.compiler.explain import report
 from contraflow.compiler.llvm import NOTICE, available
 from contraflow.compiler.results import Results
+from contraflow.compiler.steady import MISSED, Again
 from contraflow.compiler.version import Version
 from contraflow.tensor.tensor import Tensor, fresh
 
@@ -87,23 +88,34 @@ class Compiled:
         self.function, self.check_finite = function, check_finite
         self.versions: dict[Any, list[Version]] = {}
         self.last: tuple[list[Any], Version] | None = None  # the form of the last call
+        self.again: Again | None = None  # serves calls like the last one
         self.last_epoch = ""  # how its batches went through
         if hasattr(function, "__name__"):
             update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        modes = current()
+        modes = local.modes
         if modes.interpreter is not None:
             if not modes.interpreter.deferred:  # inside another captured step: part of it
                 return self.function(*args, **kwargs)
             with at_once():
                 return self(*args, **kwargs)
+        again = self.again
+        if again is not None and not kwargs:
+            result = again(args, modes)
+            if result is not MISSED:
+                return result
         given: list[Tensor] = []
         key = signature(args, kwargs, given, modes)
         last = self.last
         if last is not None and last[0] == key and last[1].guards.hold(given):
-            return last[1](given)
-        return self.serving(key, args, kwargs, given)(given)
+            version = last[1]
+        else:
+            version = self.serving(key, args, kwargs, given)
+        result = version(given)
+        if not kwargs:
+            self.again = version.serves_again(args, modes)
+        return result
 
     def version_for(self, args: Any, kwargs: Any, given: list[Tensor]) -> tuple[Version, Any]:
         """What serves a call, compiled if need be, with the tensors behind its externals; collects

@@ -7,6 +7,7 @@ looked at once and not again: a call should cost little more than the native cod
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter, is_
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contraflow.base.changes import changes
+from contraflow.base.modes import Modes
 from contraflow.base.tree import map_tree
 from contraflow.capture.step import CapturedStep, Hole, check_own
 from contraflow.compiler.address import address_of
@@ -22,6 +24,7 @@ from contraflow.compiler.guarded import Back, Guarded, Result
 from contraflow.compiler.guards import Guards
 from contraflow.compiler.loops import Buffer, Opaque
 from contraflow.compiler.native import Native
+from contraflow.compiler.steady import Again, steady
 from contraflow.graph.ir import Value
 from contraflow.tensor import tape
 from contraflow.tensor.tape import version_of
@@ -63,6 +66,7 @@ class Version(Guarded):
         self.number = 0  # the later, the higher
         self.guards = Guards(captured)
         self.loop: Loop | None = None  # over batches, once there is an epoch
+        self.again: Again | None = None  # serves calls like the last one (see ``steady``)
         self.divide_inputs()
         self.divide_outputs()
         self.pointed: list[Any] | None = None  # the arrays of the state, None if they are copies
@@ -110,6 +114,7 @@ class Version(Guarded):
         self.large = [o for o in self.returned if not o.small]
         self.forgotten = [t for t, position in captured.grads if position is None]
         handles = set(map(id, captured.arguments))
+        self.show = self.showing()
         self.owned = not handles & {id(t) for t, _ in captured.grads}  # by no argument
         shown: list[Any] = []
         map_tree(lambda leaf: shown.append(leaf.position) if isinstance(leaf, Hole) else 0,
@@ -130,6 +135,12 @@ class Version(Guarded):
             if self.checking:
                 inspect(self, given, back)
             return self.results(given, back)
+
+    def serves_again(self, args: tuple[Any, ...], modes: Modes) -> Again | None:
+        """What serves calls like the last one, which had these arguments, if all is in place."""
+        if self.again is None and self.seen == changes.tensors:
+            self.again = steady(self, args, modes)
+        return self.again
 
     def prepare(self, given: list[Tensor]) -> Back:
         """Everything that comes before the native code; nothing that others see changes.
@@ -159,25 +170,35 @@ class Version(Guarded):
         if self.tracked:
             for t in given:
                 check_own(t)
-        moves = self.guards.moves
-        if moves != self.moves:
-            self.scalars[:] = [read() for read in self.captured.scalars]
-            self.moves = moves
+        if self.guards.moves != self.moves:
+            self.read_numbers()
         for output in self.large:
             output.prepare()
         return back
+
+    def read_numbers(self) -> None:
+        """Learning rates and the like, as they are now."""
+        moves = self.guards.moves
+        self.scalars[:] = [read() for read in self.captured.scalars]
+        self.moves = moves
 
     def results(self, given: list[Tensor], back: Back) -> Any:
         """State, gradients and returned tensors as eager would have left them."""
         for target, copy in back:
             np.copyto(target, copy)
         self.leave(given)
-        tree = self.captured.tree
+        return self.show()
+
+    def showing(self) -> Callable[[], Any]:
+        """What makes a new result of the memory that the native code has written."""
+        tree, outputs = self.captured.tree, self.outputs
         if isinstance(tree, Hole):
-            return self.outputs[tree.position].take()
-        return map_tree(
-            lambda leaf: self.outputs[leaf.position].take() if isinstance(leaf, Hole) else leaf,
-            tree,
+            return outputs[tree.position].take
+        if type(tree) is tuple and all(isinstance(leaf, Hole) for leaf in tree):
+            takes = [outputs[leaf.position].take for leaf in tree]
+            return lambda: tuple([take() for take in takes])
+        return lambda: map_tree(
+            lambda leaf: outputs[leaf.position].take() if isinstance(leaf, Hole) else leaf, tree
         )
 
     def leave(self, given: list[Tensor]) -> None:
