@@ -12,89 +12,20 @@ for each phase, over the taps that reach it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 
-from contraflow.compiler.emit import Emitter, Reg, kind_of
+from contraflow.compiler.batched import Batched
+from contraflow.compiler.emit import Emitter, Reg
+from contraflow.compiler.following import Following, start_sums
 from contraflow.compiler.image import Scratch, blocks, clear, pieces, plus, times, walk_taps
-from contraflow.compiler.kernels import (
-    Body,
-    Text,
-    across,
-    combine,
-    identity,
-    shuffled,
-    strips,
-)
+from contraflow.compiler.kernels import Body, Text, shuffled
 from contraflow.compiler.loops import Buffer, Convolution, Kernel
-from contraflow.compiler.positions import Part, backward_parts, forward_part
-from contraflow.compiler.space import flattened, is_flat, seen_from, spread_out
+from contraflow.compiler.plans import plan_of
+from contraflow.compiler.space import spread_out
 from contraflow.compiler.targets import target
 from contraflow.compiler.weight_gradient import weight_gradient, weight_scratch_of
 
 __all__ = ["convolution", "scratch_of", "weight_gradient", "weight_scratch_of"]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A convolution as a product over (channel, tap): everything is a number by now."""
-
-    kind: str
-    lanes: int
-    rows: int  # output channels a group
-    channels: int  # input channels a group
-    row_step: int  # in the weight, from one output channel to the next
-    channel_step: int  # in the weight, from one input channel to the next
-    group_step: int  # in the weight, from one group to the next
-    parts: tuple[Scratch, ...]
-
-    @property
-    def block(self) -> int:
-        """Rows of results at a time."""
-        return min(self.rows, target().tile(self.kind).rows)
-
-    @property
-    def positions(self) -> int:
-        """Room for a row of results of a part, in whole tiles."""
-        most = max(s.most * s.part.along.count for s in self.parts)
-        return -(-most // self.lanes) * self.lanes
-
-    @property
-    def images(self) -> int:
-        """Elements of all scratch images."""
-        return sum(s.size for s in self.parts)
-
-    @property
-    def results(self) -> int:
-        """Elements of a block of results, and of a row of it whose parts are put together."""
-        woven = self.positions * len(self.parts) + self.lanes
-        return len(self.parts) * self.block * self.positions + woven * (len(self.parts) > 1)
-
-
-def plan_of(c: Convolution) -> _Plan:
-    """The plan of a forward convolution, or of one for the gradient of its input."""
-    kind = kind_of(c.image.buffer.dtype)
-    lanes = target().tile(kind).lanes
-    o, cg = c.weight.shape[:2]
-    area, per_group = prod(c.kernel), o // c.groups
-    rows, channels, row_step, channel_step = per_group, cg, cg * area, area
-    found = [forward_part(c)]
-    if c.transposed:
-        rows, channels, row_step, channel_step = cg, per_group, area, cg * area
-        found = backward_parts(c)
-    parts = tuple(images(found, channels, kind, lanes))
-    group_step = per_group * cg * area
-    return _Plan(kind, lanes, rows, channels, row_step, channel_step, group_step, parts)
-
-
-def images(parts: list[Part], channels: int, kind: str, lanes: int) -> Iterator[Scratch]:
-    """The scratch images of all parts, for as many rows of positions in each."""
-    window = [part.in_vectors(lanes) for part in parts]
-    pairs = list(zip(parts, window, strict=True))
-    most = min(Scratch(part, channels, kind, lanes, w).most for part, w in pairs)
-    for part, w in pairs:
-        yield Scratch(part, channels, kind, lanes, w, most)
 
 
 def scratch_of(kernel: Kernel) -> Buffer:
@@ -102,14 +33,17 @@ def scratch_of(kernel: Kernel) -> Buffer:
     c = kernel.anchor
     assert isinstance(c, Convolution)
     p = plan_of(c)
-    return Buffer("arena", c.image.buffer.dtype, p.images + p.results, "image")
+    batched = Batched(kernel, c, p)
+    size = batched.size if batched.helps else p.images + p.results
+    return Buffer("arena", c.image.buffer.dtype, size, "image")
 
 
 def convolution(kernel: Kernel, scratch: Buffer) -> Text:
     """The function of a kernel that a convolution anchors."""
     c = kernel.anchor
     assert isinstance(c, Convolution)
-    return _Convolve(kernel, c, scratch).text()
+    batched = Batched(kernel, c, plan_of(c))
+    return batched.text(scratch) if batched.helps else _Convolve(kernel, c, scratch).text()
 
 
 def tile_of(lines: int, vectors: int, most: int) -> tuple[int, int]:
@@ -134,7 +68,7 @@ class _Convolve:
         image, weight = self.body.names[c.image.buffer], self.body.names[c.weight.buffer]
         sn, sc = c.image.strides[:2]
         with e.loop("%begin", "%end") as n:
-            self.start_sums(n)
+            start_sums(self.kernel, self.body, n)
             with e.loop(0, c.groups) as g:
                 at = plus(e, times(e, n, sn), c.image.offset)
                 source = e.gep(image, plus(e, at, times(e, g, sc * p.channels)), p.kind)
@@ -158,17 +92,6 @@ class _Convolve:
             )
             before += s.size
         return list(found.values())
-
-    def start_sums(self, n: str) -> None:
-        """Sums for each channel of an image begin with nothing."""
-        e = self.e
-        for r in self.kernel.reductions:
-            kind = kind_of(r.into.buffer.dtype)
-            start = e.const(identity(r.kind, r.into.buffer.dtype), kind)
-            n_step, c_step = r.into.strides[:2]
-            with e.loop(0, self.kernel.dims[1]) as o:
-                at = plus(e, plus(e, times(e, n, n_step), times(e, o, c_step)), r.into.offset)
-                e.store(start, e.gep(self.body.names[r.into.buffer], at, kind))
 
 
 @dataclass(frozen=True)
@@ -199,12 +122,13 @@ class _Positions:
         self.woven = self.e.gep(
             whole.block, str(len(self.p.parts) * self.p.block * self.p.positions), self.p.kind
         )
-        kernel = seen_from(whole.kernel, parts[0].s.part.deep)
+        slices = parts[0].s.part.deep
         self.down = len({part.s.part.down.start for part in parts})  # parts below each other
         self.along = len(parts) // self.down  # and side by side
-        self.height, self.width = kernel.dims[-2:]
-        self.flat = is_flat(kernel) and self.height % self.down == 0
-        self.body = Body(flattened(kernel) if self.flat else kernel, self.e, (whole.extra,))
+        self.following = Following(
+            whole.kernel, self.e, self.p.kind, whole.extra, slices, self.down
+        )
+        self.width = self.following.width
 
     def sum(self, n: str, first: str, source: str, weights: str) -> None:
         e, p, s = self.e, self.p, self.parts[0].s
@@ -291,25 +215,12 @@ class _Positions:
     # ---- the kernel's expressions --------------------------------------------------------------
 
     def epilogue(self, at: list[str], size: int, rows: int) -> None:
-        """Run the expressions over the block: row by row, or all rows of a strip as one."""
-        e, p, width, (n, first, d, h) = self.e, self.p, self.width, at
-        top, high = times(e, h, self.down), rows * self.down
+        """Run the expressions over the block, row by row."""
+        e, p, (n, first, d, h) = self.e, self.p, at
         with e.loop(0, size) as r:
-            o, block = plus(e, first, r), self.together(times(e, r, p.positions), rows)
-            if self.flat:
-                self.enter([n, o, d])
-                self.line(block, times(e, top, width), high * width)
-                return
-            with e.loop(0, high) as i:
-                y = plus(e, top, i)
-                line = e.gep(block, times(e, i, width), p.kind)
-                if self.height % self.down:
-                    with e.when(e.compares("ult", y, str(self.height))):
-                        self.enter([n, o, d, y])
-                        self.line(line, "0", width)
-                else:
-                    self.enter([n, o, d, y])
-                    self.line(line, "0", width)
+            block = self.together(times(e, r, p.positions), rows)
+            top = times(e, h, self.down)
+            self.following.rows([n, plus(e, first, r), d], block, top, rows * self.down)
 
     def together(self, row: str, rows: int) -> str:
         """A row of results; those of several parts are put together first, line by line."""
@@ -339,30 +250,3 @@ class _Positions:
         for k, reg in enumerate(regs):
             with e.wide(n):
                 e.store(reg, e.gep(to, str(k), kind))
-
-    def enter(self, indices: list[str]) -> None:
-        self.body.enter_row(indices)
-        self.body.prepare()
-
-    def line(self, block: str, start: str, width: int) -> None:
-        """The expressions at ``width`` positions from ``start`` on; sums stay in registers."""
-        e, body, kind = self.e, self.body, self.p.kind
-        for lanes, begin, end in strips(width):
-            with e.wide(lanes):
-                starts = []
-                for r in body.kernel.reductions:
-                    of = kind_of(r.node.dtype)
-                    starts.append((e.const(identity(r.kind, r.node.dtype), of), e.type(of)))
-                with e.loop(begin, end, lanes, starts) as (i, state):
-                    index = plus(e, i, start)
-                    env = body.evaluate(index, e.load(e.gep(block, i, kind), kind))
-                    for place, node in body.kernel.stores:
-                        body.store(place, env[node], index)
-                    for r, now in zip(body.kernel.reductions, state.now, strict=True):
-                        state.next.append(combine(e, r.kind, now, env[r.node]))
-                totals = [
-                    across(e, r.kind, reg)
-                    for r, reg in zip(body.kernel.reductions, state.final, strict=True)
-                ]
-            for r, total in zip(body.kernel.reductions, totals, strict=True):
-                body.accumulate(r, total, "0")

@@ -139,6 +139,7 @@ class Body:
         self.names = {b: f"%a{k}" for k, b in enumerate(self.buffers)}
         self.rows: dict[Any, str] = {}  # offsets of the current row
         self.stores = self.joined_stores()
+        self.sides = self.neighbours()
 
     def enter_row(self, indices: list[str]) -> None:
         """A new position in all dimensions but the last."""
@@ -191,18 +192,34 @@ class Body:
         if stride == 0:
             return e.splat(e.scalar_load(pointer, kind))
         if stride == 2 and kind != "i1":
-            return self.every_second(pointer, kind)
+            return self.every_second(place, pointer, kind)
         parts = []
         for k in range(e.lanes):
             parts.append(e.scalar_load(e.gep(pointer, str(k * stride), kind), kind))
         return e.packed(parts)
 
-    def every_second(self, pointer: str, kind: str) -> Reg:
-        """Elements 0, 2, 4 ...: from two overlapping vectors, so that nothing beyond is touched."""
+    def every_second(self, place: Place, pointer: str, kind: str) -> Reg:
+        """Elements 0, 2, 4 ... from two vectors that touch nothing beyond: side by side if what
+        lies between is loaded as well, and else overlapping."""
         e, n = self.e, self.e.lanes
-        low, high = e.load(pointer, kind), e.load(e.gep(pointer, str(n - 1), kind), kind)
-        lanes = [2 * k if k < n // 2 else n + 2 * k - n + 1 for k in range(n)]
-        return shuffled(e, low, high, lanes)
+        first = self.sides.get(place, -1)
+        if first < 0:
+            lanes = [2 * k if k < n // 2 else n + 2 * k - n + 1 for k in range(n)]
+            high = e.load(e.gep(pointer, str(n - 1), kind), kind)
+            return shuffled(e, e.load(pointer, kind), high, lanes)
+        pointer = e.gep(pointer, str(-first), kind)
+        low, high = e.load(pointer, kind), e.load(e.gep(pointer, str(n), kind), kind)
+        return shuffled(e, low, high, [2 * k + first for k in range(n)])
+
+    def neighbours(self) -> dict[Place, int]:
+        """Places of every second element that fill each other's gaps: which of the two it is."""
+        found: dict[Place, int] = {}
+        places = {p for p in self.kernel.reads() if p.strides and p.strides[-1] == 2}
+        for place in sorted(places, key=lambda p: p.offset):
+            other = replace(place, offset=place.offset + 1)
+            if place not in found and other in places:
+                found |= {place: 0, other: 1}
+        return found
 
     def joined_stores(self) -> list[tuple[list[Place], list[Node]]]:
         """Stores that together fill every element of a stretch of memory, as one."""

@@ -89,18 +89,39 @@ def pool(s: Scheduler, e: Equation) -> bool:
     if taps is None or not out.size:
         return False
     number = at_least(s, s.ready(x), out.shape)
-    nodes = [Node("load", (), out.dtype, tap) for tap in taps]
-    op = "maximum" if e.op.name == "max_pool" else "add"
-    total = nodes[0]
-    for node in nodes[1:]:
-        total = Node(op, (total, node), out.dtype)
-    if op == "add":
+    nodes = [loaded(s, number, tap) for tap in taps]
+    if e.op.name == "max_pool":
+        total = maxima(nodes)[0]
+    else:
+        total = nodes[0]
+        for node in nodes[1:]:
+            total = Node("add", (total, node), out.dtype)
         divisor = e.attrs["divisor"]
         count = divisor if isinstance(divisor, int) else len(taps)
         total = Node("div", (total, Node("const", (), out.dtype, value=count)), out.dtype)
     s.made[out] = (number, total)
     s.kernels[number].ops.append(e.op.name)
     return True
+
+
+def loaded(s: Scheduler, number: int, place: Place) -> Node:
+    """An element of a window, in kernel ``number``."""
+    return s.loads.setdefault((number, place), Node("load", (), place.buffer.dtype, place))
+
+
+def maxima(elements: list[Node]) -> tuple[Node, Node]:
+    """The maximum of a window and its number in it: the first of equal ones, the last of several
+    NaN."""
+    best = elements[0]
+    flag, count = np.dtype(bool), np.dtype(f"i{max(best.dtype.itemsize, 4)}")  # as wide: masks
+    winner = Node("const", (), count, value=0)
+    for k, element in enumerate(elements[1:], 1):
+        wins = Node("gt", (element, best), flag)
+        if best.dtype.kind == "f":
+            wins = Node("logical_or", (wins, Node("isnan", (element,), flag)), flag)
+        best = Node("where", (wins, element, best), best.dtype)
+        winner = Node("where", (wins, Node("const", (), count, value=k), winner), count)
+    return best, winner
 
 
 def spread(s: Scheduler, e: Equation) -> bool:
@@ -118,7 +139,11 @@ def spread(s: Scheduler, e: Equation) -> bool:
         first = s.open(out.shape) + 1
         zero = Node("const", (), out.dtype, value=0)
         s.kernels[first - 1].stores.append((image, zero))
-    number = at_least(s, max(first, *map(s.ready, e.values)), g.shape)
+    earliest = max(first, s.ready(g))
+    if e.op.name == "max_pool_spread":
+        winner = winners(s, e)
+        earliest = max(earliest, s.born[winner.buffer] + 1)
+    number = at_least(s, earliest, g.shape)
     arrived = s.node(g, g.dtype, g.shape, number)
     if e.op.name == "avg_pool_spread":
         divisor = e.attrs["divisor"]
@@ -126,7 +151,7 @@ def spread(s: Scheduler, e: Equation) -> bool:
         share = Node("div", (arrived, Node("const", (), out.dtype, value=count)), out.dtype)
         stores = [(place, share) for place in into]
     else:
-        stores = to_maxima(s, e, arrived, into, number)
+        stores = to_maxima(arrived, loaded(s, number, winner), into)
     s.kernels[number].stores += stores
     s.kernels[number].ops.append(e.op.name)
     s.born[buffer] = number
@@ -134,31 +159,31 @@ def spread(s: Scheduler, e: Equation) -> bool:
     return True
 
 
-def to_maxima(
-    s: Scheduler, e: Equation, arrived: Node, into: list[Place], number: int
-) -> list[tuple[Place, Node]]:
-    """What each element of a window receives: all of it if it is the maximum, the first of equal
-    ones and the last of several NaN."""
+def winners(s: Scheduler, e: Equation) -> Place:
+    """Which element of each window is its maximum, a byte each: stored where the maxima are
+    computed, so that what leads back to them need not read the image."""
     _, x, y = operands(e)
     taps = windows(e, s.place(x), y.shape)
     assert taps is not None
-    flag, count = np.dtype(bool), np.dtype(f"i{max(x.dtype.itemsize, 4)}")  # as wide as x: masks
+    ready, (number, _) = s.ready(x), s.made.get(y, (-1, None))
+    if number < ready or s.kernels[number].dims != y.shape:
+        number = at_least(s, ready, y.shape)
+    elements = [loaded(s, number, tap) for tap in taps]
+    buffer = Buffer("arena", np.dtype(np.int8), y.size)
+    place = Place.of(buffer, y.shape)
+    node = Node("convert", (maxima(elements)[1],), buffer.dtype)
+    s.kernels[number].stores.append((place, node))
+    s.born[buffer] = number
+    return place
 
-    def numbered(k: int) -> Node:
-        return Node("const", (), count, value=k)
 
-    elements = [Node("load", (), x.dtype, tap) for tap in taps]
-    best, winner = elements[0], numbered(0)
-    for k, element in enumerate(elements[1:], 1):
-        wins = Node("gt", (element, best), flag)
-        if x.dtype.kind == "f":
-            wins = Node("logical_or", (wins, Node("isnan", (element,), flag)), flag)
-        best = Node("where", (wins, element, best), x.dtype)
-        winner = Node("where", (wins, numbered(k), winner), count)
-    zero = Node("const", (), arrived.dtype, value=0)
+def to_maxima(arrived: Node, winner: Node, into: list[Place]) -> list[tuple[Place, Node]]:
+    """What each element of a window receives: all of it if it is the maximum."""
+    flag, count = np.dtype(bool), np.dtype(f"i{max(arrived.dtype.itemsize, 4)}")
+    which, zero = Node("convert", (winner,), count), Node("const", (), arrived.dtype, value=0)
     return [
-        (place, Node("where", (Node("eq", (winner, numbered(k)), flag), arrived, zero),
-                     arrived.dtype))
+        (place, Node("where", (Node("eq", (which, Node("const", (), count, value=k)), flag),
+                               arrived, zero), arrived.dtype))
         for k, place in enumerate(into)
     ]  # fmt: skip
 

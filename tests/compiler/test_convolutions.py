@@ -7,8 +7,12 @@ import pytest
 
 import contraflow as cf
 from contraflow.base import threads
+from contraflow.compiler import batched
 from contraflow.compiler import native as compiler
+from contraflow.compiler.batched import Batched
 from contraflow.compiler.loops import Convolution, Opaque
+from contraflow.compiler.plans import plan_of
+from contraflow.compiler.targets import target
 from contraflow.nn import functional as F
 
 
@@ -112,6 +116,7 @@ SPECIAL = {
     "pixels apart": ((4, 9, 8, 9), (17, 9, 1, 1), {"stride": 2}),
     "wider stride than kernel": ((2, 3, 11, 11), (8, 3, 2, 2), {"stride": 4}),
     "depth multiplier": ((2, 4, 9, 9), (12, 1, 3, 3), {"groups": 4, "padding": 1}),
+    "images in lanes": ((48, 4, 7, 6), (8, 4, 3, 3), {"padding": 2}),
     "no images": ((0, 3, 6, 6), (4, 3, 3, 3), {}),
     "one of everything": ((1, 1, 1, 1), (1, 1, 1, 1), {}),
 }
@@ -177,11 +182,72 @@ def test_infinity_stays_where_it_is():
     assert np.isfinite(y).sum() == 50 - 9
 
 
+# ---- images in lanes -----------------------------------------------------------------------------
+
+
+def anchored(native):
+    """The convolutions of a program, but for the gradients of weights."""
+    found = [k for k in native.program.kernels if isinstance(k.anchor, Convolution)]
+    return [k for k in found if not k.anchor.of_weight]
+
+
+def in_lanes(kernel):
+    return Batched(kernel, kernel.anchor, plan_of(kernel.anchor)).helps
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_convolutions_with_images_in_lanes(seed, monkeypatch):
+    """Whatever can be done so gives what eager gives, for one and for two dimensions."""
+    monkeypatch.setattr(batched, "EDGES", np.inf)
+    monkeypatch.setattr(batched, "LEAST", 1)
+    rng = np.random.default_rng(1000 + seed)
+    n, groups, dtype = (
+        1 + (seed % 4 > 0),
+        int(rng.choice([1, 1, 2])),
+        [np.float32, np.float64][seed % 2],
+    )
+    lanes = target().tile("f32" if dtype == np.float32 else "f64").lanes
+    kernel, dilation, stride = (rng.integers(1, most, n) for most in (5, 3, 3))
+    padding = [int(rng.integers(0, reach + 1)) for reach in (kernel - 1) * dilation]
+    size = [int(rng.integers(r, r + 6)) for r in (kernel - 1) * dilation + lanes // n]
+    how = {
+        "stride": tuple(map(int, stride)), "padding": tuple(padding),
+        "dilation": tuple(map(int, dilation)), "groups": groups,
+    }  # fmt: skip
+    channels, outputs = groups * int(rng.integers(1, 7)), groups * int(rng.integers(8, 12))
+    x = made(rng, int(rng.integers(1, 4)) * lanes, channels, *size, dtype=dtype)
+    w = made(rng, outputs, channels // groups, *map(int, kernel), dtype=dtype)
+    conv = getattr(F, f"conv{n}d")
+
+    def step(x, w):
+        y = F.relu(conv(x, w, **how)) * x.sum()
+        return (
+            y.detach(), y.sum((0, *range(2, y.ndim))).detach(),
+            *cf.autograd.grad((y * y).mean(), [x, w]),
+        )  # fmt: skip
+
+    assert any(map(in_lanes, anchored(compared(step, x, w, rtol=1e-4))))
+
+
+def test_padding_is_not_multiplied():
+    """The gradient of the input of a 5x5 kernel meets more padding than image; a large image
+    without padding is left to lanes of positions."""
+    rng = np.random.default_rng(5)
+    whole = target().tile("f32").width
+    x, w = made(rng, 2 * whole, 6, 14, 14), made(rng, 16, 6, 5, 5)
+    native = with_gradients(rng, F.conv2d, x, w)
+    assert [in_lanes(k) for k in anchored(native) if k.anchor.transposed] == [True]
+    x, w = made(rng, 2 * whole, 2, 32, 32), made(rng, 16, 2, 3, 3)
+    assert not any(map(in_lanes, anchored(with_gradients(rng, F.conv2d, x, w))))
+    x, w = made(rng, whole + 1, 6, 14, 14), made(rng, 16, 6, 5, 5)  # a group is not full
+    assert not any(map(in_lanes, anchored(with_gradients(rng, F.conv2d, x, w))))
+
+
 # ---- any division gives the same bits ------------------------------------------------------------
 
 DIVIDED = [f"random {seed}" for seed in (0, 1, 6, 7, 12, 15, 21, 33)] + [
     "large image", "large image, strided", "large volume", "large depthwise", "depth multiplier",
-    "one image, many channels", "all channels at once",
+    "one image, many channels", "all channels at once", "images in lanes",
 ]  # fmt: skip
 
 
