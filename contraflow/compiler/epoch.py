@@ -77,14 +77,17 @@ class Epoch:
         step: what is called for each batch; room: rows of results to make room for.
         accept: says whether the rows of a piece may stay. If not, the piece is undone, and its
             batches are given to ``instead``.
+        serves: says whether the step shall be called for a batch at all, and for those like it
+            that follow; otherwise it is given to ``instead``.
     """
 
     def __init__(
         self, step: Compiled, room: int, accept: Callable[[Results], bool] | None = None,
         instead: Callable[[list[Any]], Any] | None = None,
+        serves: Callable[[list[Any]], bool] | None = None,
     ) -> None:  # fmt: skip
         self.step, self.results = step, Results(room)
-        self.accept, self.instead = accept, instead
+        self.accept, self.instead, self.serves = accept, instead, serves
         self.batches = self.calls = 0
         self.reasons: dict[str, int] = {}
 
@@ -117,6 +120,9 @@ class Epoch:
 
     def single(self, batch: list[Any], why: str) -> None:
         """One call of the step."""
+        if self.serves is not None and not self.serves(batch):
+            self.again(batch)
+            return
         kept = None
         if self.accept is not None:
             kept = Kept(*self.step.version_for(tuple(batch), {}, []))
@@ -137,7 +143,7 @@ class Epoch:
         return True
 
     def again(self, batch: list[Any]) -> None:
-        """A batch of a piece that was undone."""
+        """A batch of a piece that was undone, or that the step is not called for."""
         if self.instead is not None:
             self.instead(batch)
 
@@ -161,6 +167,8 @@ class Epoch:
     def piece(self, source: Source, size: int, batches: int, plan: Any) -> int:
         """As many of the next batches as fit into a piece, at least one."""
         given = source.first(size)
+        if self.serves is not None and not self.serves(given):
+            return self.repeated(source, size, 1, plan)
         version, held = self.step.version_for(tuple(given), {}, [])
         if version.loop is None:
             version.loop = Loop(version)
@@ -190,7 +198,7 @@ class Epoch:
         return done
 
     def repeated(self, source: Source, size: int, batches: int, plan: Any) -> int:
-        """The batches of a piece that was undone."""
+        """The next batches, each given to ``instead``."""
         for _ in range(batches):
             plan.hand_out(1)
             self.again(source.first(size))

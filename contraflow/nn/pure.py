@@ -1,4 +1,4 @@
-"""Whether a module does nothing but compute, read from its bytecode.
+"""Whether a module or a function does nothing but compute, read from its bytecode.
 
 ``forward`` may print, count, draw from Python's own random numbers: then it must run at every call.
 Most do nothing of the kind. They use their arguments, the module's layers, numbers and
@@ -14,7 +14,7 @@ import dis
 import math
 from collections.abc import Iterator
 from sys import modules as loaded
-from types import CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from contraflow.base.dtypes import DType
@@ -46,7 +46,8 @@ NAMES = (TENSOR | {"append", "items", "keys", "values"}) - ACTING
 LOCAL = ("LOAD_FAST", "STORE_FAST", "DELETE_FAST")
 ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
 PASSING = frozenset((
-    "RESUME", "NOP", "CACHE", "EXTENDED_ARG", "PUSH_NULL", "POP_TOP", "COPY", "SWAP", "NOT_TAKEN",
+    "RESUME", "COPY_FREE_VARS", "NOP", "CACHE", "EXTENDED_ARG", "PUSH_NULL", "POP_TOP", "COPY",
+    "SWAP", "NOT_TAKEN",
     "LOAD_CONST", "LOAD_SMALL_INT", "RETURN_VALUE", "RETURN_CONST",
     "PRECALL", "CALL", "CALL_KW", "KW_NAMES", "CALL_FUNCTION_EX",
     "BINARY_OP", "BINARY_SUBSCR", "BINARY_SLICE", "BUILD_SLICE", "COMPARE_OP", "IS_OP",
@@ -67,16 +68,33 @@ class Acts(Exception):
     """It may do something else than compute."""
 
 
-def code_of(module: Any) -> list[Dependency] | None:
-    """What the code of a module and of all below it depends on: names with their values; None if
-    it may do something else than compute."""
+def code_of(part: Any) -> list[Dependency] | None:
+    """What the code of a function, or of a module and of all below it, depends on: names with
+    their values; None if it may do something else than compute."""
     reader = Reader()
     try:
-        for part in module.modules():
-            reader.module(part)
+        if is_module(part):
+            for module in part.modules():
+                reader.module(module)
+        else:
+            reader.call(part)
     except Acts:
         return None
     return list(reader.found.values())
+
+
+class Cell:
+    """The variable of a function around, as a namespace with one name."""
+
+    def __init__(self, cell: CellType) -> None:
+        self.cell = cell
+
+    def get(self, name: str) -> Any:
+        """What it holds; None if it was deleted."""
+        try:
+            return self.cell.cell_contents
+        except ValueError:
+            return None
 
 
 class Reader:
@@ -106,6 +124,16 @@ class Reader:
         if not ours(owner):
             self.function(forward, module)
 
+    def call(self, function: Any) -> None:
+        """A function that is called: the package's own are trusted, if they only compute."""
+        home = getattr(function, "__module__", None) or ""
+        if not home.startswith(COMPUTING):
+            self.function(function, None)
+        elif not isinstance(function, Op) and (
+            function.__name__[-1] == "_" or function.__name__ in ACTING
+        ):
+            raise Acts
+
     def function(self, function: Any, module: Any) -> None:
         """A function of the user's; ``module`` is its first argument if it is a method."""
         if type(function) is not FunctionType:
@@ -115,8 +143,8 @@ class Reader:
         if key in self.read:
             return
         self.read.add(key)
-        if code.co_freevars or code.co_cellvars or code.co_flags & (32 | 128 | 256 | 512):
-            raise Acts  # closures, generators and coroutines
+        if code.co_cellvars or code.co_flags & (32 | 128 | 256 | 512):
+            raise Acts  # functions within, generators and coroutines
         defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
         if not all(map(is_plain, defaults)):
             raise Acts
@@ -129,6 +157,7 @@ class Body:
     def __init__(self, reader: Reader, function: Any, code: CodeType, module: Any) -> None:
         self.reader, self.module = reader, module
         self.globals = function.__globals__
+        self.around = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
         self.me = code.co_varnames[0] if module is not None and code.co_argcount else None
         self.rest: Iterator[dis.Instruction] = iter(dis.get_instructions(code))
         self.next = next(self.rest, None)
@@ -146,6 +175,8 @@ class Body:
                 self.local(now)
             elif name == "LOAD_GLOBAL":
                 self.chain(*self.known(now.argval))
+            elif name == "LOAD_DEREF":
+                self.chain(*self.captured(now.argval))
             elif name in ATTRIBUTE:
                 safe(now.argval)
             elif name not in PASSING and "JUMP" not in name:
@@ -172,6 +203,13 @@ class Body:
             return value, False
         else:
             raise Acts
+        return value, isinstance(value, ModuleType)
+
+    def captured(self, name: str) -> tuple[Any, bool]:
+        """The value of a function around, and whether its attributes are looked up here."""
+        cell = Cell(self.around[name])
+        value = not_hidden(cell.get(name))
+        self.reader.depend(cell, name, value)
         return value, isinstance(value, ModuleType)
 
     def chain(self, value: Any, deeper: bool) -> None:
@@ -219,10 +257,7 @@ class Body:
         home = getattr(value, "__module__", None) or ""
         if home == "math" or any(value is getattr(builtins, name) for name in BUILTINS):
             return
-        if not home.startswith(COMPUTING):
-            self.reader.function(value, None)
-        elif not isinstance(value, Op) and (value.__name__[-1] == "_" or value.__name__ in ACTING):
-            raise Acts
+        self.reader.call(value)
 
 
 SETTLED = object()  # nothing more is to be said about it

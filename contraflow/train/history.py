@@ -22,6 +22,10 @@ class History(Mapping[str, list[Any]]):
     Names are ``loss``, the metrics, the same with ``validation_`` before them, ``lr`` and
     ``seconds``. Two histories are equal if all but the seconds are.
 
+    Attributes:
+        epochs: how many there are.
+        compiled: which steps of ``fit`` were native calls, in words, and why others were not.
+
     >>> import contraflow as cf
     >>> history = cf.train.History()
     >>> history.add({"loss": 0.9, "accuracy": 0.5})
@@ -37,7 +41,7 @@ class History(Mapping[str, list[Any]]):
     """
 
     def __init__(self) -> None:
-        self.epochs = 0
+        self.epochs, self.compiled = 0, ""
         self._columns: dict[str, list[Any]] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from contraflow.train.checks import check_data
 from contraflow.train.history import History
 from contraflow.train.interrupt import Interrupted, ctrl_c_waits
 from contraflow.train.metrics import as_metric
-from contraflow.train.native import NativeSteps
+from contraflow.train.native import NativeSteps, objection
 from contraflow.train.run import Meter, Run, evaluating, unpack
 from contraflow.train.step import losses, one_number, samples, summed
 
@@ -32,7 +32,7 @@ def fit(
     model: Any, loss: Any, optimizer: Any, data: Any, epochs: int, *, validation: Any = None,
     metrics: Iterable[Any] = (), callbacks: Iterable[Any] = (), monitor: str | None = None,
     augment: Any = None, accumulate: int = 1, checkpoints: Any = None, resume: bool = False,
-    compile: bool = False,
+    compile: bool | None = None,
 ) -> History:  # fmt: skip
     """Train a model: the loop that one writes by hand, with what belongs around it.
 
@@ -54,9 +54,11 @@ def fit(
             samples, with the memory of one of them.
         checkpoints: a folder, or ``cf.train.Checkpoints``, to save the run in.
         resume: go on from the newest checkpoint there; begin if there is none yet.
-        compile: make each step one native call, as ``cf.compile`` does, and whole pieces of an
-            epoch where the data are in memory and nothing has to be done after each batch. The
+        compile: True makes each step one native call, as ``cf.compile`` does, and whole pieces of
+            an epoch where the data are in memory and nothing has to be done after each batch; the
             last digits differ from those without, and side effects of the model happen once.
+            False runs op by op. None makes native what is worth it and loses nothing:
+            ``history.compiled`` says which steps that were, and what speaks against the others.
 
     Returns:
         The history: ``history["loss"]`` is a list with one number an epoch.
@@ -78,13 +80,14 @@ def fit(
     run = Run(
         model, loss, optimizer, data, epochs, validation=validation, metrics=metrics,
         callbacks=callbacks, monitor=monitor, augment=augment, accumulate=accumulate,
+        compile=False if compile is None and policy.mode != "auto" else compile,
     )  # fmt: skip
     saver = read_checkpoints(checkpoints, resume)
-    if compile and available():
-        run.native = NativeSteps(run, saver, lambda group: eager_step(run, group))
+    run.native = native_steps(run, saver)
     with ctrl_c_waits(run), alike_from_the_start():
         try:
             begin(run, saver, resume)
+            run.native = native_steps(run, saver)
             while run.goes_on():
                 train_epoch(run, saver)
                 measure_epoch(run)
@@ -97,9 +100,25 @@ def fit(
             run.error = error
             raise
         finally:
+            run.history.compiled = run.choice.report(run.steps)
             run.call("end")
             model.eval()
     return run.history
+
+
+def native_steps(run: Run, saver: Checkpoints | None) -> NativeSteps | None:
+    """The steps as native calls, if it was asked for that or nothing speaks against it."""
+    choice, why = run.choice, None
+    if choice.asked is None:
+        why = objection(run)
+    elif not choice.asked:
+        why = "compile=False"
+    elif not available():
+        why = "llvmlite is not installed"
+    if why is not None:
+        choice.why = why
+        return None
+    return NativeSteps(run, saver, lambda group: eager_step(run, group))
 
 
 @contextmanager

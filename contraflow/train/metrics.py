@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ def as_metric(given: Any) -> Metric:
             )
         )
 
+    @wraps(given)
     def update(state: Any, prediction: Any, target: Any) -> Any:
         value, n = float(given(prediction, target)), len(target)
         return state[0] + value * n, state[1] + n

@@ -1,4 +1,4 @@
-"""``fit(compile=True)``: steps as native calls, and pieces of epochs as native loops."""
+"""``fit``'s steps as native calls, and pieces of epochs as native loops."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from contraflow.base.errors import ArgumentError, lesson
+from contraflow.base.errors import ArgumentError, ContraflowError, lesson
+from contraflow.base.modes import current
 from contraflow.base.tree import map_tree
 from contraflow.compiler.epoch import Epoch, plan_of
-from contraflow.compiler.step import Compiled
+from contraflow.compiler.llvm import binding
+from contraflow.compiler.step import Compiled, signature
+from contraflow.nn.pure import code_of, ours
 from contraflow.optim.lbfgs import LBFGS
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.train.callbacks import Callback, ClipGradNorm, ClipGradValue, Schedule
 from contraflow.train.run import unpack
 from contraflow.train.step import losses
+from contraflow.train.together import Together
+from contraflow.train.worth import PLAIN, facts_of
 
-__all__ = ["NativeSteps", "obstacle"]
+__all__ = ["NativeSteps", "objection", "obstacle"]
 
+OWN = f"{__name__.partition('.')[0]}."
 CLIPS = (ClipGradNorm, ClipGradValue)  # compute with tensors only: a part of the native step
 
 
@@ -51,9 +57,53 @@ class NativeSteps:
             and run.accumulate == 1
             and (saver is None or saver.every_steps is None)
             and not any(map(wants_batches, run.callbacks))
+            and all(metric.update.__module__.startswith(OWN) for metric in run.metrics)
         )
-        self.width = 0  # items of a batch; 0: all
+        # what the code of model and loss depends on: names with their values
+        self.code = [] if run.choice.asked else code_of_parts(run)
+        self.begin(0)
+
+    def begin(self, width: int) -> None:
+        """Nothing is compiled; ``width``: items of a batch, 0: all."""
+        self.width = width
         self.step = Compiled(self.plain)
+
+    # ---- whether it is worth it ------------------------------------------------------------------
+
+    def serves(self, batch: list[Any]) -> bool:
+        """Whether the step over a batch is native; it is compiled then."""
+        choice, step = self.run.choice, self.step
+        if choice.asked:
+            return True
+        if choice.over:
+            return False
+        given: list[Tensor] = []
+        key = signature(tuple(batch), {}, given, current())
+        if step.found(tuple(key), given) is not None:
+            return True
+        if not choice.counts(batch):
+            return False
+        why = objection(self.run)
+        if why is not None:
+            choice.why = why
+            return False
+        if not choice.takes(facts_of(self.run)):
+            return False
+        try:
+            step.version_for(tuple(batch), {}, [])
+        except ContraflowError as error:  # nothing has changed: eager does it, or says it better
+            choice.never(batch, str(error).partition("\n")[0])
+            return False
+        return True
+
+    def look_around(self, width: int) -> None:
+        """Before steps over batches of ``width`` items: is everything as the code was read?"""
+        for space, name, value in self.code:
+            now = space.get(name)
+            if now is not value and not (type(now) is type(value) in PLAIN and now == value):
+                self.run.choice.end(f"{name}, which the model or the loss reads, was changed")
+        if width != self.width:
+            self.begin(width)
 
     # ---- what is compiled ----------------------------------------------------------------------
 
@@ -74,10 +124,13 @@ class NativeSteps:
 
     def take(self, group: list[Any]) -> None:
         """A step over a group of batches."""
-        items = [item for batch in group for item in batch]
-        self.width = len(group[0])
-        epoch = Epoch(self.step, 1, all_finite, lambda _: self.eager(group))
-        epoch.single(items, "each is a step of its own")
+        widths = {len(unpack(batch)[0]) + 1 for batch in group}
+        if len(widths) > 1:
+            self.eager(group)
+            return
+        self.look_around(widths.pop())
+        epoch = Epoch(self.step, 1, all_finite, lambda _: self.eager(group), self.serves)
+        epoch.single([item for batch in group for item in batch], "each is a step of its own")
         self.count(epoch.results, 1)
 
     def pieces(self) -> Iterator[int]:
@@ -85,8 +138,8 @@ class NativeSteps:
         run = self.run
         run.start_clock()
         plan = plan_of(run.data)
-        epoch = Epoch(self.step, 1, all_finite, lambda batch: self.eager([batch]))
-        self.width = 0 if isinstance(plan, str) else len(plan.arrays)
+        self.look_around(0 if isinstance(plan, str) else len(plan.arrays))
+        epoch = Epoch(self.step, 1, all_finite, lambda batch: self.eager([batch]), self.serves)
         for done in epoch.pieces(run.data, plan):
             self.count(epoch.results, done)
             epoch.results.clear()
@@ -98,6 +151,7 @@ class NativeSteps:
         parts = results.stacked()
         if parts is None:  # eager steps have counted already
             return
+        self.run.choice.steps += steps
         for k in range(steps):
             for losses_of, weight, prediction, target in parts:
                 seen = map_tree(lambda leaf, k=k: row(leaf, k), (prediction, target))
@@ -125,6 +179,42 @@ def obstacle(optimizer: Any, callbacks: list[Callback]) -> str | None:
     if looks is not None:
         return f"{type(looks).__name__}.before_step looks at the gradients of every step"
     return None
+
+
+def objection(run: Any) -> str | None:
+    """Why the steps of a run had better stay in Python, when it was not said what they shall be."""
+    if binding is None:
+        return "llvmlite is not installed"
+    why = obstacle(run.optimizer, run.callbacks)
+    if why is not None:
+        return why
+    if run.choice.over:
+        return run.choice.why
+    if run.choice.short():
+        return f"a run of {run.choice.planned} steps is too short to repay compiling"
+    if not is_own(run.optimizer):
+        return f"{type(run.optimizer).__name__}.step may do more than compute"
+    for name in ("model", "loss"):
+        part = getattr(run, name)
+        if code_of(part) is None:
+            shown = getattr(part, "__name__", type(part).__name__)
+            return f"{shown}, the {name}, may do more than compute"
+        if hasattr(part, "parameters") and any(p._hooks for p in part.parameters()):
+            return f"a parameter of the {name} has a hook"
+    return None
+
+
+def is_own(optimizer: Any) -> bool:
+    """Whether an optimiser's step is this package's own and nothing else."""
+    if optimizer._step_pre_hooks or optimizer._step_post_hooks or "step" in vars(optimizer):
+        return False
+    parts = optimizer.optimizers if isinstance(optimizer, Together) else ()
+    return ours(type(optimizer)) and all(map(is_own, parts))
+
+
+def code_of_parts(run: Any) -> list[Any]:
+    """What the code of model and loss depends on."""
+    return [*(code_of(run.model) or ()), *(code_of(run.loss) or ())]
 
 
 def wants_batches(callback: Callback) -> bool:

@@ -19,6 +19,7 @@ from contraflow.train.callbacks import Callback
 from contraflow.train.checks import check_count, check_data, check_parts, checked_callback
 from contraflow.train.history import History
 from contraflow.train.metrics import Metric, as_metric
+from contraflow.train.worth import Choice
 
 __all__ = ["Meter", "Run", "evaluating", "unpack"]
 
@@ -82,13 +83,14 @@ class Run:
         history: the complete epochs; ``meter``: the numbers of the present one.
         monitor: the name in the history by which epochs are compared; ``mode``: min or max.
         best: the epoch with the best monitored value, that value and its step, or None.
+        choice: which steps are native (see ``History.compiled``).
         stopped: why the run ends early, or None; ``error``: what ended it, or None.
     """
 
     def __init__(
         self, model: Any, loss: Any, optimizer: Any, data: Any, epochs: int, *, validation: Any,
         metrics: Iterable[Any], callbacks: Iterable[Any], monitor: str | None, augment: Any,
-        accumulate: int,
+        accumulate: int, compile: bool | None,
     ) -> None:  # fmt: skip
         check_parts(model, loss, optimizer)
         check_count("epochs", epochs)
@@ -108,7 +110,8 @@ class Run:
         self.stopped: str | None = None
         self.error: BaseException | None = None
         self.interrupted = False
-        self.native: Any = None  # the steps as native calls, if the run is compiled
+        self.native: Any = None  # the steps as native calls, if there may be any
+        self.choice = Choice(compile, self.planned())
         self.monitor, self.mode = self._read_monitor(monitor)
 
     def _read_monitor(self, monitor: str | None) -> tuple[str, str]:
@@ -149,6 +152,11 @@ class Run:
             return -(-len(self.data) // self.accumulate)
         except TypeError:
             return None
+
+    def planned(self) -> int | None:
+        """Optimiser steps of all epochs, None where the data do not say it."""
+        steps = self.steps_per_epoch()
+        return None if steps is None else self.epochs * steps
 
     def batches(self) -> Iterator[list[Any]]:
         """The batches of this epoch that are left, ``accumulate`` at a time."""
@@ -230,6 +238,7 @@ class Run:
             "data": state_of(self.data), "validation": state_of(self.validation),
             "history": self.history.state_dict(), "meter": self.meter.state_dict(),
             "callbacks": [[name_of(c), c.state_dict()] for c in self.callbacks if c.stateful()],
+            "native": self.choice.state_dict(),
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -258,6 +267,7 @@ class Run:
             callback.load_state_dict(saved)
         self.history.load_state_dict(state["history"])
         self.meter.load_state_dict(state["meter"])
+        self.choice.load_state_dict(state["native"])
         for name in ("epoch", "steps", "batch", "seconds", "best", "stopped"):
             setattr(self, name, state[name])
         set_rng_state(state["random"])

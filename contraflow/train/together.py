@@ -58,6 +58,9 @@ class Together(Optimizer):
             if hasattr(one, "train"):
                 one.train()
 
+    def _fixed_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        return {}  # each of them says what it takes for granted
+
     def state_dict(self) -> dict[str, Any]:
         """The state of each."""
         return {"together": [one.state_dict() for one in self.optimizers]}

@@ -25,7 +25,6 @@ from contraflow.train.history import History
 from contraflow.train.loop import evaluate, fit, predict
 from contraflow.train.metrics import accuracy, confusion_matrix, mae, r2
 from contraflow.train.models import Scale, save_model
-from contraflow.train.native import obstacle
 from contraflow.train.recipe import Recipe, complete, prepare
 from contraflow.train.sources import Source, open_source, split
 from contraflow.train.together import Together
@@ -34,7 +33,6 @@ __all__ = ["Result", "judge", "mistakes", "train_recipe"]
 
 Array = np.ndarray[Any, Any]
 MODEL = "model.safetensors"
-WORTH = 20  # batches of an epoch from which on compiling is repaid within a few epochs
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,6 @@ def train_recipe(
         callbacks=[*beside(recipe, optimizer, len(data)), *callbacks],
         augment=RandomAffine(10, (0.08, 0.08), (0.9, 1.1)) if recipe.augment else None,
         checkpoints=Checkpoints(folder / "checkpoints"), resume=resume,
-        compile=len(data) >= WORTH and obstacle(optimizer, callbacks) is None,
     )  # fmt: skip
     found, outputs = judge(model, *parts.test)
     about = {

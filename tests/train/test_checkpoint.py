@@ -14,6 +14,7 @@ import pytest
 import contraflow as cf
 from contraflow import nn
 from contraflow import train as t
+from contraflow.train import worth
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +50,7 @@ MAIN = (
     RUN
     + """
 import os, signal
+from contraflow.train import worth
 
 class Kill(t.Callback):
     def __init__(self, at):
@@ -58,6 +60,7 @@ class Kill(t.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 folder, out, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+worth.WORTH = int(sys.argv[4])
 parts = make()
 if at:
     parts["callbacks"].append(Kill(at))
@@ -68,18 +71,28 @@ cf.save({"model": dict(parts["model"].state_dict()), "history": history.state_di
 )
 
 
+def arguments(*args):
+    return [sys.executable, "-c", MAIN, *map(str, (*args, worth.WORTH))]
+
+
 def process(*args, **options):
-    command = [sys.executable, "-c", MAIN, *map(str, args)]
+    command = arguments(*args)
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, **options)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def folders(tmp_path_factory):
+    return {way: tmp_path_factory.mktemp(way) for way in ("eager", "native")}
+
+
+@pytest.fixture
+def uninterrupted(folders, steps):
     """The bytes that a run without interruption writes."""
-    folder = tmp_path_factory.mktemp("whole")
-    done = process(folder / "checkpoints", folder / "out", 0)
-    assert done.returncode == 0, done.stderr
+    folder = folders[steps]
+    if not (folder / "out").exists():
+        done = process(folder / "checkpoints", folder / "out", 0)
+        assert done.returncode == 0, done.stderr
     return (folder / "out").read_bytes()
 
 
@@ -96,7 +109,7 @@ def test_killed_from_outside_at_any_moment(uninterrupted, tmp_path):
     """Not at a place that the code chose: also in the middle of writing a checkpoint."""
     for delay in (0.05, 0.15, 0.25):
         process_ = subprocess.Popen(
-            [sys.executable, "-c", MAIN, str(tmp_path / "c"), str(tmp_path / "out"), "0"],
+            arguments(tmp_path / "c", tmp_path / "out", 0),
             cwd=ROOT, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
         until = time.monotonic() + 20
@@ -302,8 +315,8 @@ def test_orphans_of_killed_processes_are_removed(tmp_path):
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     class Press(t.Callback):
-        def before_step(self, run):
-            if run.steps == 11:
+        def batch_end(self, run):
+            if run.steps == 12:
                 signal.raise_signal(signal.SIGINT)
 
     whole = make()

@@ -29,6 +29,13 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+def agree(a, b, steps):
+    """Bit by bit op by op; native steps round in their own way."""
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-5, atol=1e-6)
+    return steps == "native" or same(a, b)
+
+
 def by_hand(epochs=3, clip=None, augment=None):
     """The plain loop."""
     model, loader = problem()
@@ -58,19 +65,20 @@ def by_fit(epochs=3, **options):
     return model, history
 
 
-def test_fit_is_the_loop_by_hand():
+def test_fit_is_the_loop_by_hand(steps):
     expected, losses = by_hand()
     model, history = by_fit()
-    assert same(weights(model), expected)
-    assert history["loss"] == losses
+    assert agree(weights(model), expected, steps)
+    assert agree(history["loss"], losses, steps)
+    assert history.compiled.startswith("0 of 15" if steps == "eager" else "all steps native")
     assert not model.training
 
 
-def test_clipping_and_augmentation_are_in_the_right_places():
+def test_clipping_and_augmentation_are_in_the_right_places(steps):
     noise = cf.data.GaussianNoise(0.3)
     expected, _ = by_hand(clip=0.5, augment=noise)
     model, _ = by_fit(callbacks=[t.ClipGradNorm(0.5)], augment=noise)
-    assert same(weights(model), expected)
+    assert agree(weights(model), expected, steps)
 
 
 def test_clip_by_value():

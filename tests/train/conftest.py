@@ -1,0 +1,21 @@
+"""The tests of the loop run twice: op by op, and with native steps from the first batch on."""
+
+import pytest
+
+from contraflow.train import worth
+
+TWICE = ("test_loop", "test_callbacks", "test_checkpoint", "test_history")
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.module.__name__.rpartition(".")[2] in TWICE:
+        metafunc.parametrize("steps", ["eager", "native"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def steps(request, monkeypatch):
+    """How the steps of ``fit`` run, where nothing speaks against native ones."""
+    way = getattr(request, "param", None)
+    if way is not None:
+        monkeypatch.setattr(worth, "WORTH", 1 if way == "native" else 10**9)
+    return way
