@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from _signal import SIGINT, getsignal, signal  # without the enumerations around them
+from types import TracebackType
 from typing import Any
 
 __all__ = ["interrupts_wait"]
 
 
-@contextmanager
-def interrupts_wait() -> Iterator[None]:
+class interrupts_wait:  # noqa: N801
     """A Ctrl-C that comes inside is handled at the end, as whoever handles it would have; a second
     one at once.
 
     Only in the main thread: others get no signals. Where no Python function handles Ctrl-C there
     is nothing to hold back.
     """
-    usual = signal.getsignal(signal.SIGINT)
-    if not callable(usual) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[Any] = []
 
-    def wait(number: int, frame: Any) -> None:
-        came.append((number, frame))
-        signal.signal(signal.SIGINT, usual)
+    def __enter__(self) -> None:
+        self.came: list[Any] = []
+        self.usual: Any = getsignal(SIGINT)
+        self.holds = (
+            callable(self.usual) and threading.current_thread() is threading.main_thread()
+        )
+        if self.holds:
+            signal(SIGINT, self.wait)
 
-    signal.signal(signal.SIGINT, wait)
-    try:
-        yield
-    finally:
-        if not came:
-            signal.signal(signal.SIGINT, usual)
-        else:
-            usual(*came[0])
+    def wait(self, number: int, frame: Any) -> None:
+        """Handles the first one."""
+        self.came.append((number, frame))
+        signal(SIGINT, self.usual)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        if self.came:
+            self.usual(*self.came[0])
+        elif self.holds:
+            signal(SIGINT, self.usual)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BLOCK", "philox_words"]
+__all__ = ["BLOCK", "block", "philox_words"]
 
 BLOCK = 4  # words a block
 ROUNDS = 10
@@ -53,7 +53,7 @@ def philox_words(seed: int, position: int, blocks: int, stream: int = 0) -> Any:
     return words.reshape(-1)
 
 
-def block(seed: int, position: int, stream: int) -> tuple[int, int, int, int]:
+def block(seed: int, position: int, stream: int = 0) -> tuple[int, int, int, int]:
     """The four words of one block."""
     (a,), (b,) = _MULTIPLIERS.tolist()
     c0, c1, c2, c3 = (n >> s & _MASK for n in (position, stream) for s in (0, 32))

@@ -226,7 +226,9 @@ class Source:
         self.arrays = [a if _has_whole_rows(a) else np.ascontiguousarray(a) for a in arrays]
         size = min(map(len, arrays), default=0)
         self.rows, self.at = np.ascontiguousarray(rows), 0
-        first, last = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
+        if not len(rows) or self.rows.view(np.uint64).max() < size:
+            return  # as unsigned numbers, negative ones are large
+        first, last = int(rows.min()), int(rows.max())
         if -size <= first < 0:
             self.rows = np.where(rows < 0, rows + size, rows)
         if not (-size <= first and last < size):

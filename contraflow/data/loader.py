@@ -377,6 +377,8 @@ def check_arguments(
 def check_order(order: Any, dataset: Any) -> Any:
     """Indices that the dataset has, checked once an epoch (negative ones count from the end)."""
     size = len(dataset)
+    if order.dtype == np.int64 and len(order) and order.view(np.uint64).max() < size:
+        return order  # as unsigned numbers, negative ones are large
     if len(order) and not (-size <= int(order.min()) and int(order.max()) < size):
         raise ArgumentError(
             lesson(

@@ -17,7 +17,7 @@ import numpy as np
 from contraflow.base.dtypes import DType, as_dtype, default_dtype, float64, int64
 from contraflow.base.errors import ArgumentError, DTypeError, lesson
 from contraflow.base.modes import at_once
-from contraflow.base.philox import philox_words
+from contraflow.base.philox import block
 from contraflow.base.shapes import Shape, read_shape
 from contraflow.ops.arith import add_op
 from contraflow.ops.cast import convert
@@ -26,7 +26,8 @@ from contraflow.ops.random import blocks_for, random_bits, random_normal, random
 from contraflow.ops.rounding import remainder
 from contraflow.ops.sort import argsort_op
 from contraflow.tensor.create import finish, read_device
-from contraflow.tensor.tensor import make, write
+from contraflow.tensor.tape import version_of
+from contraflow.tensor.tensor import array_of, make, write
 
 __all__ = [
     "Generator", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "rand",
@@ -103,9 +104,10 @@ class Generator:
     def word(self) -> int:
         """What ``bits(())`` holds, as a Python number, at a third of the cost."""
         seed, position = self.seed_value.item(), self.offset.item()
-        high, low = philox_words(seed, position, 1)[:2].tolist()
+        high, low, *_ = block(seed, position)
         with at_once():
-            write(self.offset, make(np.array(position + 1, np.int64)))
+            array_of(self.offset)[...] = position + 1
+            version_of(self.offset).touch()
         return (high << 32 | low) >> 1  # type: ignore[no-any-return]
 
     def integers(self, low: int, high: int, shape: Shape) -> Any:
