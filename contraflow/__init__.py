@@ -46,6 +46,7 @@ from contraflow.base.errors import (
     ShapeError,
     StateError,
 )
+from contraflow.base.memory import collected_later as _collected_later
 from contraflow.base.modes import policy as _policy
 from contraflow.base.settings import *
 from contraflow.func import vmap
@@ -163,7 +164,8 @@ else:
     def __getattr__(name):
         """The names of `_LATER`, and the version of the package."""
         if name in _LATER:
-            module = _import_module(_LATER[name])
+            with _collected_later():
+                module = _import_module(_LATER[name])
             value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
         elif name == "__version__":
             value = _version()
@@ -186,7 +188,9 @@ def _version():
 
 def _start(optimizer):
     """Put off the ops of a loop that trains (see `set_default_mode`)."""
-    _import_module("contraflow.compiler.auto").start(optimizer)
+    with _collected_later():
+        compiler = _import_module("contraflow.compiler.auto")
+    compiler.start(optimizer)
 
 
 _policy.start = _start

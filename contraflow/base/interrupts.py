@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["interrupts_wait"]
 
 
-class interrupts_wait:  # noqa: N801
+class interrupts_wait:
     """A Ctrl-C that comes inside is handled at the end, as whoever handles it would have; a second
     one at once.
 
@@ -21,9 +21,7 @@ class interrupts_wait:  # noqa: N801
     def __enter__(self) -> None:
         self.came: list[Any] = []
         self.usual: Any = getsignal(SIGINT)
-        self.holds = (
-            callable(self.usual) and threading.current_thread() is threading.main_thread()
-        )
+        self.holds = callable(self.usual) and threading.current_thread() is threading.main_thread()
         if self.holds:
             signal(SIGINT, self.wait)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from contraflow.base.memory import collected_later
 from contraflow.compiler.guarded import Array, Back, Guarded, Result
 from contraflow.compiler.memory import Point, program
 from contraflow.graph.interpret import evaluate
@@ -46,7 +47,8 @@ class Piece:
             self.graph = program(self.point, list(self.outputs), list(self.writes))
         if not native:
             return self.by_ops(self.graph, order, scalars)
-        self.native = Compiled(self.graph, len(scalars), [at for at, _ in self.writes])
+        with collected_later():
+            self.native = Compiled(self.graph, len(scalars), [at for at, _ in self.writes])
         return self.native(order, scalars)
 
     def by_ops(

@@ -16,6 +16,7 @@ import numpy as np
 
 from contraflow.base.dtypes import default_dtype
 from contraflow.base.errors import CaptureError, lesson
+from contraflow.base.memory import collected_later
 from contraflow.base.modes import Modes, at_once, capturing, current, local
 from contraflow.capture.step import CapturedStep, capture, named
 from contraflow.compiler.epoch import run_epoch
@@ -129,7 +130,7 @@ class Compiled:
         form = tuple(key)
         version = self.found(form, given)
         if version is None:
-            with _compiling:
+            with _compiling, collected_later():
                 version = self.found(form, given) or self.new_version(form, args, kwargs, given)
         self.last = key, version
         return version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,7 @@ def measured(native: Native, copies: Copies) -> list[float]:
             times.append(once(native, k, counts[k]))
             if len(times) <= 2:  # the first is cold
                 counts[k] = min(OFTEN, 1 + int(ENOUGH / times[-1]))
-    return [median(times[2:]) for times in spent]
+    return [float(np.median(times[2:])) for times in spent]
 
 
 def once(native: Native, k: int, count: int) -> float:
@@ -112,4 +111,4 @@ def total_seconds(version: Guarded) -> float:
             native.table[:] = table
             native.arrays.clear()
             native.arrays.update(arrays)
-    return median(times)
+    return float(np.median(times))

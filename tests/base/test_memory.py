@@ -1,36 +1,35 @@
-"""Training steps of one size do not ask the system for memory again and again."""
+"""What Python does with memory while a step is made ready."""
 
-import platform
-import subprocess
-import sys
-from pathlib import Path
+from __future__ import annotations
+
+import gc
 
 import pytest
 
-# Page faults of one step, after some steps; the arrays are of 100 kB to 800 kB.
-CODE = """
-import resource
-import contraflow as cf
-
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-model = cf.nn.Sequential(cf.nn.Linear(784, 256), cf.nn.ReLU(), cf.nn.Linear(256, 128))
-optimizer = cf.optim.Adam(model.parameters())
-x = cf.randn(64, 784)
-for step in range(20):
-    before = faults()
-    optimizer.zero_grad()
-    model(x).square().mean().backward()
-    optimizer.step()
-print(faults() - before)
-"""
+from contraflow.base.memory import collected_later
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
-def test_a_step_does_not_fault():
-    root = Path(__file__).resolve().parent.parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, cwd=root
-    )
-    assert int(done.stdout) < 50  # more than 1,000 if memory goes back to the system
+def test_nobody_looks_for_cycles_inside_and_all_is_as_before_after():
+    assert gc.isenabled()
+    with collected_later():
+        assert not gc.isenabled()
+        with collected_later():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_an_error_does_not_leave_it_off():
+    with pytest.raises(ValueError, match="no"), collected_later():
+        raise ValueError("no")
+    assert gc.isenabled()
+
+
+def test_who_had_switched_it_off_finds_it_off():
+    gc.disable()
+    try:
+        with collected_later():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
