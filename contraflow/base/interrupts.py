@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from _signal import SIGINT, getsignal, signal  # without the enumerations around them
+
+# the functions below those of `signal`, which spend microseconds on enumerations
+from _signal import SIGINT, getsignal, signal  # type: ignore[import-not-found]
 from types import TracebackType
 from typing import Any
 

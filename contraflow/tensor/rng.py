@@ -108,7 +108,7 @@ class Generator:
         with at_once():
             array_of(self.offset)[...] = position + 1
             version_of(self.offset).touch()
-        return (high << 32 | low) >> 1  # type: ignore[no-any-return]
+        return (high << 32 | low) >> 1
 
     def integers(self, low: int, high: int, shape: Shape) -> Any:
         """Evenly distributed int64 in low..high-1 (to within (high - low) / 2^53, or 2^63)."""
