@@ -37,6 +37,7 @@ __all__ = ["Epoch", "Loop", "plan_of", "run_epoch"]
 Array = np.ndarray[Any, Any]
 Progress = Callable[[int, Any], None]
 PIECE = 0.03  # seconds between two looks at what Python has to do
+COPIED = 8  # so many times longer are pieces that can be undone: the state is copied before each
 
 
 def run_epoch(step: Compiled, batches: Any, progress: Progress | None) -> Any:
@@ -75,14 +76,14 @@ class Epoch:
 
     Args:
         step: what is called for each batch; room: rows of results to make room for.
-        accept: says whether the rows of a piece may stay. If not, the piece is undone, and its
-            batches are given to ``instead``.
+        accept: says how many of the first rows of a piece may stay. If not all, the piece is
+            undone and goes only so far; the batch that comes then is given to ``instead``.
         serves: says whether the step shall be called for a batch at all, and for those like it
             that follow; otherwise it is given to ``instead``.
     """
 
     def __init__(
-        self, step: Compiled, room: int, accept: Callable[[Results], bool] | None = None,
+        self, step: Compiled, room: int, accept: Callable[[Results], int] | None = None,
         instead: Callable[[list[Any]], Any] | None = None,
         serves: Callable[[list[Any]], bool] | None = None,
     ) -> None:  # fmt: skip
@@ -129,18 +130,19 @@ class Epoch:
         self.results.add(self.step(*batch))
         self.batches += 1
         self.reasons[why] = self.reasons.get(why, 0) + 1
-        if kept is not None and self.refused(kept, 1):
+        if kept is not None and self.good(kept, 1) < 1:
             self.again(batch)
 
     # ---- undone ----------------------------------------------------------------------------------
 
-    def refused(self, kept: Kept, rows: int) -> bool:
-        """Whether the last rows may not stay; then all is as before them."""
-        if self.accept is None or self.accept(self.results):
-            return False
-        kept.restore()
-        self.results.drop(rows)
-        return True
+    def good(self, kept: Kept, rows: int) -> int:
+        """How many of the last rows may stay; if not all may, everything is as before them."""
+        good = rows if self.accept is None else self.accept(self.results)
+        if good < rows:
+            kept.restore()
+            self.results.drop(rows)
+            self.batches -= rows
+        return good
 
     def again(self, batch: list[Any]) -> None:
         """A batch of a piece that was undone, or that the step is not called for."""
@@ -168,7 +170,7 @@ class Epoch:
         """As many of the next batches as fit into a piece, at least one."""
         given = source.first(size)
         if self.serves is not None and not self.serves(given):
-            return self.repeated(source, size, 1, plan)
+            return self.left(source, size, plan)
         version, held = self.step.version_for(tuple(given), {}, [])
         if version.loop is None:
             version.loop = Loop(version)
@@ -176,7 +178,7 @@ class Epoch:
         why = loop.why or strided(version, held)
         if why is None:
             kept = None if self.accept is None else Kept(version, held)
-            batches = loop.batches(batches)
+            batches = loop.batches(batches, 1 if kept is None else COPIED)
             segment = self.results.segment(loop.tree, loop.avals, batches)
             try:
                 loop.run(given, held, source, segment.next_rows(), batches)
@@ -186,9 +188,11 @@ class Epoch:
                 segment.count += done
                 self.batches += done
                 self.calls += done > 0
-            if kept is not None and done and self.refused(kept, done):
+            if kept is not None and done and (good := self.good(kept, done)) < done:
                 plan.hand_out(-done)
-                return self.repeated(source, size, done, plan)
+                return (
+                    self.piece(source, size, good, plan) if good else self.left(source, size, plan)
+                )
             why = "a label or an index in them is out of range"
         if not done:  # a call of its own, which also says what is wrong
             plan.hand_out(1)
@@ -197,13 +201,12 @@ class Epoch:
         source.at += done * size
         return done
 
-    def repeated(self, source: Source, size: int, batches: int, plan: Any) -> int:
-        """The next batches, each given to ``instead``."""
-        for _ in range(batches):
-            plan.hand_out(1)
-            self.again(source.first(size))
-            source.at += size
-        return batches
+    def left(self, source: Source, size: int, plan: Any) -> int:
+        """The next batch, given to ``instead``."""
+        plan.hand_out(1)
+        self.again(source.first(size))
+        source.at += size
+        return 1
 
 
 class Kept:
@@ -318,11 +321,12 @@ class Loop:
         fitting = int(done * PIECE / max(seconds, 1e-9))
         self.pace = max(1, min(fitting, 16 * done))
 
-    def batches(self, left: int) -> int:
-        """How many to do next: few, when it is tried what number of threads is best."""
+    def batches(self, left: int, times: int) -> int:
+        """How many to do next, for so many times ``PIECE``: few, when it is tried what number of
+        threads is best."""
         pace = self.version.native.pace
         trying = pace is not None and bool(pace.trials)
-        return min(left, max(1, self.pace // 16) if trying else self.pace)
+        return min(left, times * (max(1, self.pace // 16) if trying else self.pace))
 
     def block(self, given: list[Tensor], source: Source, rows: list[Array], batches: int) -> Array:
         """The words that the loop reads."""

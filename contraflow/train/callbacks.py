@@ -17,6 +17,7 @@ from contraflow.tensor.tensor import Tensor
 
 __all__ = [
     "EMA", "Callback", "ClipGradNorm", "ClipGradValue", "EarlyStopping", "KeepBest", "Schedule",
+    "changed",
 ]  # fmt: skip
 
 
@@ -65,6 +66,12 @@ class Callback:
     def stateful(self) -> bool:
         """Whether it has a state for checkpoints."""
         return type(self).state_dict is not Callback.state_dict
+
+
+def changed(callback: Callback, moment: str, known: tuple[type, ...] = ()) -> bool:
+    """Whether a callback has its own way at a moment, other than those that are known."""
+    method = getattr(type(callback), moment)
+    return all(method is not getattr(kind, moment) for kind in (Callback, *known))
 
 
 def whole(owner: str, name: str, value: Any, least: int) -> int:

@@ -16,7 +16,7 @@ from contraflow.compiler.step import Compiled, signature
 from contraflow.nn.pure import code_of, ours
 from contraflow.optim.lbfgs import LBFGS
 from contraflow.tensor.tensor import Tensor, make
-from contraflow.train.callbacks import Callback, ClipGradNorm, ClipGradValue, Schedule
+from contraflow.train.callbacks import Callback, ClipGradNorm, ClipGradValue, Schedule, changed
 from contraflow.train.run import unpack
 from contraflow.train.step import losses
 from contraflow.train.together import Together
@@ -31,8 +31,8 @@ CLIPS = (ClipGradNorm, ClipGradValue)  # compute with tensors only: a part of th
 class NativeSteps:
     """The step of a run: forward, loss, backward, clipping and update in one native call.
 
-    Before each call the state is copied. If a loss is not finite the copy comes back, and the
-    batches are gone through again with ``eager``, which says where and why.
+    Before each call the state is copied. If a loss is not finite the copy comes back, the steps
+    before are made again, and this one is made with ``eager``, which says where and why.
 
     Args:
         run: the run; saver: its checkpoints, or None.
@@ -129,7 +129,7 @@ class NativeSteps:
             self.eager(group)
             return
         self.look_around(widths.pop())
-        epoch = Epoch(self.step, 1, all_finite, lambda _: self.eager(group), self.serves)
+        epoch = Epoch(self.step, 1, finite, lambda _: self.eager(group), self.serves)
         epoch.single([item for batch in group for item in batch], "each is a step of its own")
         self.count(epoch.results, 1)
 
@@ -139,7 +139,7 @@ class NativeSteps:
         run.start_clock()
         plan = plan_of(run.data)
         self.look_around(0 if isinstance(plan, str) else len(plan.arrays))
-        epoch = Epoch(self.step, 1, all_finite, lambda batch: self.eager([batch]), self.serves)
+        epoch = Epoch(self.step, 1, finite, lambda batch: self.eager([batch]), self.serves)
         for done in epoch.pieces(run.data, plan):
             self.count(epoch.results, done)
             epoch.results.clear()
@@ -152,10 +152,15 @@ class NativeSteps:
         if parts is None:  # eager steps have counted already
             return
         self.run.choice.steps += steps
+        meter = self.run.meter
+        if not self.run.metrics:
+            for losses_of, weight, _, _ in parts:
+                meter.take_losses(losses_of._value.tolist(), weight)
+            return
         for k in range(steps):
             for losses_of, weight, prediction, target in parts:
                 seen = map_tree(lambda leaf, k=k: row(leaf, k), (prediction, target))
-                self.run.meter.take(float(losses_of._value[k]), weight, *seen)
+                meter.take(float(losses_of._value[k]), weight, *seen)
 
 
 def row(leaf: Any, k: int) -> Any:
@@ -166,9 +171,10 @@ def detached(leaf: Any) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
-def all_finite(results: Any) -> bool:
-    """Whether the losses are."""
-    return all(np.isfinite(part[0]._value).all() for part in results.stacked())
+def finite(results: Any) -> int:
+    """How many of the first steps have losses that are finite."""
+    good = np.all([np.isfinite(part[0]._value) for part in results.stacked()], axis=0)
+    return len(good) if good.all() else int(good.argmin())
 
 
 def obstacle(optimizer: Any, callbacks: list[Callback]) -> str | None:
@@ -222,9 +228,3 @@ def wants_batches(callback: Callback) -> bool:
     if isinstance(callback, Schedule) and callback.every == "epoch":
         return changed(callback, "batch_end", (Schedule,))
     return changed(callback, "batch_end", ())
-
-
-def changed(callback: Callback, moment: str, known: tuple[type, ...]) -> bool:
-    """Whether a callback has its own way at a moment, other than those that are known."""
-    method = getattr(type(callback), moment)
-    return all(method is not getattr(kind, moment) for kind in (Callback, *known))

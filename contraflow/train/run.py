@@ -15,7 +15,7 @@ from contraflow.base.errors import ArgumentError, DTypeError, StateError, lesson
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.rng import get_rng_state, set_rng_state
 from contraflow.tensor.tensor import Tensor
-from contraflow.train.callbacks import Callback
+from contraflow.train.callbacks import Callback, KeepBest, changed
 from contraflow.train.checks import check_count, check_data, check_parts, checked_callback
 from contraflow.train.history import History
 from contraflow.train.metrics import Metric, as_metric
@@ -48,6 +48,12 @@ class Meter:
                 metric.update(state, bare, target)
                 for metric, state in zip(self.metrics, self.states, strict=True)
             ]
+
+    def take_losses(self, losses: list[float], weight: int) -> None:
+        """Take in batches of which only the loss is wanted."""
+        for loss in losses:
+            self.loss += loss * weight
+        self.weight += weight * len(losses)
 
     def row(self, prefix: str = "") -> dict[str, Any]:
         """The numbers so far, by name."""
@@ -111,7 +117,7 @@ class Run:
         self.error: BaseException | None = None
         self.interrupted = False
         self.native: Any = None  # the steps as native calls, if there may be any
-        self.choice = Choice(compile, self.planned())
+        self.choice = Choice(compile, epochs, self.planned())
         self.monitor, self.mode = self._read_monitor(monitor)
 
     def _read_monitor(self, monitor: str | None) -> tuple[str, str]:
@@ -213,6 +219,9 @@ class Run:
     @contextmanager
     def settled(self) -> Iterator[None]:
         """The model with the weights to use; afterwards training has its own back, bit by bit."""
+        if not self.unsettling():
+            yield
+            return
         kept = weights_of(self.model)
         try:
             self.settle()
@@ -221,6 +230,15 @@ class Run:
             if hasattr(self.optimizer, "train"):
                 self.optimizer.train()
             self.model.load_state_dict(kept)
+
+    def unsettling(self) -> bool:
+        """Whether anything may change the model when an epoch is measured."""
+        return (
+            self.validation is not None
+            or hasattr(self.optimizer, "eval")
+            or any(changed(c, "settle") or changed(c, "measured", (KeepBest,))
+                   for c in self.callbacks)
+        )  # fmt: skip
 
     # ---- state ---------------------------------------------------------------------------------
 

@@ -25,8 +25,12 @@ PLAIN = (bool, int, float, str, type(None))
 class Choice:
     """Which steps of a run are native.
 
-    The form that comes first is native from its first batch on if the run is long enough; another
-    one (the shorter last batch of an epoch, say) when it has come ``WORTH`` times.
+    The form that comes first is native from its first batch on if the run is long enough. Another
+    one (the shorter last batch of an epoch, say) is when it has come ``WORTH`` times; in a run of
+    so many epochs the second one is at once.
+
+    Args:
+        asked: what ``fit`` was told; planned: the steps of all epochs, None if nobody knows.
 
     Attributes:
         asked: True or False if it was said; None: by counting.
@@ -35,9 +39,9 @@ class Choice:
         over: no step will be native any more.
     """
 
-    def __init__(self, asked: bool | None, planned: int | None) -> None:
+    def __init__(self, asked: bool | None, epochs: int, planned: int | None) -> None:
         self.given = self.asked = asked
-        self.planned = planned
+        self.epochs, self.planned = epochs, planned
         self.forms: dict[str, int] = {}
         self.facts: list[str] = []
         self.steps, self.why, self.over = 0, "", False
@@ -49,8 +53,8 @@ class Choice:
     def counts(self, batch: list[Any]) -> bool:
         """Count a batch; whether its form is worth compiling."""
         form = form_of(batch)
-        first = not self.forms and self.planned is not None and not self.short()
-        seen = self.forms.get(form, WORTH - 1 if first else 0)
+        usual = (max(self.epochs, self.planned or 0) >= WORTH) + (self.epochs >= WORTH)
+        seen = self.forms.get(form, WORTH - 1 if len(self.forms) < usual else 0)
         if seen == NEVER:
             return False
         if seen < WORTH:

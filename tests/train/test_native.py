@@ -164,6 +164,26 @@ def test_a_loss_that_is_not_finite_stops_before_it_changes_a_weight(callbacks):
     assert "the loss is nan in epoch 1, batch" in text and "input" in text
 
 
+def test_only_the_step_that_failed_is_made_again_op_by_op(monkeypatch):
+    x = np.tile(X, (40, 1))
+    x[1501, 2] = np.nan
+    made, real = [], t.loop.eager_step
+    monkeypatch.setattr(t.loop, "eager_step", lambda *args: made.append(args) or real(*args))
+
+    def broken(callbacks):
+        cf.manual_seed(0)
+        model = nn.Linear(4, 3)
+        data = cf.data.TensorDataset(cf.tensor(x), cf.tensor(np.tile(Y, 40)))
+        optimizer = cf.optim.Adam(model.parameters())
+        with pytest.raises(cf.NonFiniteError, match="batch 751"):
+            t.fit(model, nn.CrossEntropyLoss(), optimizer, cf.data.DataLoader(data, 2), 1,
+                  callbacks=callbacks, compile=True)  # fmt: skip
+        return state(model, optimizer)
+
+    assert_same((broken([]), 0), (broken([Nothing()]), 0))
+    assert len(made) == 2
+
+
 def test_what_looks_into_a_step_is_refused():
     class Look(t.Callback):
         def before_step(self, run):

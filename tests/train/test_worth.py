@@ -82,9 +82,13 @@ def test_a_long_run_is_native_from_its_first_step_and_a_short_one_never():
 
 
 def test_the_shorter_last_batch_is_native_when_it_has_come_often_enough():
-    history, left = run(8, data=lambda: loader(12))
-    assert history.compiled.startswith("35 of 40 steps native: batches of a form that came less")
-    assert_close((history, left), run(8, data=lambda: loader(12), compile=False))
+    history, left = run(5, data=lambda: loader(12))
+    assert history.compiled.startswith("20 of 25 steps native: batches of a form that came less")
+    assert_close((history, left), run(5, data=lambda: loader(12), compile=False))
+
+
+def test_many_epochs_repay_both_forms_at_once():
+    assert run(6, data=lambda: loader(12))[0].compiled == "all steps native"
 
 
 class Stream(cf.data.IterableDataset):
@@ -125,7 +129,7 @@ def counted(monkeypatch):
 
 
 def test_forms_are_forgotten_but_for_the_latest_and_those_that_cannot_be():
-    choice = Choice(None, None)
+    choice = Choice(None, 1, None)
     choice.never(["odd"], "it cannot be")
     for k in range(200):
         assert not choice.counts([k])
@@ -243,7 +247,7 @@ def test_what_cannot_be_captured_goes_op_by_op_from_the_first_step(recwarn):
 def test_only_some_batches_cannot_be_captured(tmp_path):
     options = {"model": LookingAtShort, "data": lambda: loader(12)}
     whole = run(9, **options)
-    assert whole[0].compiled.startswith("36 of 45 steps native")
+    assert whole[0].compiled.startswith("36 of 45 steps native: item() looks at a value")
     assert_close(whole, run(9, **options, compile=False))
     broken = {**options, "callbacks": lambda o: [StopAfter(7)], "checkpoints": tmp_path}
     with pytest.raises(RuntimeError):
@@ -397,12 +401,12 @@ class Press(t.Callback):
 
 @pytest.mark.parametrize("data", [loader, lambda: loader(12), lambda: cf.data.DataLoader(Stream(), 12)],
                          ids=["one form", "two forms", "a stream"])  # fmt: skip
-@pytest.mark.parametrize("at", [2, 9, 33])
+@pytest.mark.parametrize("at", [2, 9, 22])
 def test_stopped_anywhere_and_resumed_to_the_same_bits(data, at, tmp_path):
-    whole = run(8, data=data)
+    whole = run(5, data=data)
     with pytest.raises(t.Interrupted):
-        run(8, data=data, checkpoints=tmp_path, callbacks=lambda o: [Press(at)])
-    rest = run(8, data=data, checkpoints=tmp_path, resume=True, callbacks=lambda o: [Press(0)])
+        run(5, data=data, checkpoints=tmp_path, callbacks=lambda o: [Press(at)])
+    rest = run(5, data=data, checkpoints=tmp_path, resume=True, callbacks=lambda o: [Press(0)])
     assert_same(rest, whole)
     assert rest[0].compiled == whole[0].compiled
 
