@@ -85,6 +85,7 @@ from contraflow.tensor import rng as _rng
 from contraflow.tensor.constructors import *
 from contraflow.tensor.convert import *
 from contraflow.tensor.create import *
+from contraflow.tensor.fills import *
 from contraflow.tensor.grad_mode import *
 from contraflow.tensor.handles import *
 from contraflow.tensor.histogram import *

@@ -20,7 +20,9 @@ from contraflow.base.source import user_place
 from contraflow.graph.ir import Equation, Value
 from contraflow.ops.record import Aval, Op
 from contraflow.tensor import tape
-from contraflow.tensor.tensor import Tensor, coerce, fresh, make, mark_view, promote
+from contraflow.tensor.operands import coerce, promote
+from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.views import fresh, mark_view
 
 __all__ = ["External", "Recorder"]
 

@@ -22,8 +22,9 @@ from contraflow.graph.ir import Equation, Value
 from contraflow.tensor.folded import Template, template
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.rng import default_generator
-from contraflow.tensor.tape import _clock, edge_of
+from contraflow.tensor.tape import edge_of
 from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.versions import clock
 
 __all__ = ["Call", "Watch", "in_range", "symbol_of"]
 
@@ -45,7 +46,7 @@ class Watch:
         self.start, self.since, self.met = lazy.point, lazy.since, len(lazy.order)
         self.other = len(lazy.scalars), len(lazy.hidden)
         self.modules = changes.modules
-        self.clock = next(_clock)
+        self.clock = next(clock)
         self.args = args
         self.edges: dict[Any, int] = {}
         for k, a in enumerate(args):

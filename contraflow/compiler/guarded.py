@@ -15,7 +15,7 @@ from contraflow.compiler.native import Native
 from contraflow.compiler.schedule import schedule
 from contraflow.graph.ir import Graph, Value
 from contraflow.graph.text import to_text
-from contraflow.tensor.tape import Writer, version_of
+from contraflow.tensor.versions import Writer, version_of
 
 __all__ = ["Array", "Back", "Guarded", "Result"]
 

@@ -29,21 +29,16 @@ from contraflow.compiler.memory import Point, Step, Update
 from contraflow.compiler.piece import Piece
 from contraflow.compiler.shortcuts import Shortcuts
 from contraflow.graph.ir import Equation, Value
-from contraflow.ops.record import Aval, Op
+from contraflow.ops.record import NUMBERS, Aval, Op
 from contraflow.tensor import tape
+from contraflow.tensor.arrays import array_of
+from contraflow.tensor.eager import eager
 from contraflow.tensor.folded import Folded
+from contraflow.tensor.operands import coerce, promote
 from contraflow.tensor.pending import Pending
-from contraflow.tensor.tape import NUMBERS
-from contraflow.tensor.tensor import (
-    Tensor,
-    array_of,
-    coerce,
-    eager,
-    fresh,
-    make,
-    mark_view,
-    promote,
-)
+from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.versions import clock
+from contraflow.tensor.views import fresh, mark_view
 
 __all__ = ["Lazy"]
 
@@ -95,7 +90,7 @@ class Lazy(Shortcuts):
         self.hidden: list[tuple[Any, Any]] = []  # views of them, with what they held
         self.updated: Update | None = None  # an update that was met before: it writes, too
         self.folded: list[ref[Folded]] = []  # calls that are one node of the tape
-        self.since = next(tape._clock)
+        self.since = next(clock)
 
     # ---- an op ---------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from contraflow.base.dtypes import from_numpy_dtype
 from contraflow.graph.ir import Equation, Graph, Value
-from contraflow.ops.record import Aval, Op
-from contraflow.tensor.tape import NUMBERS, Writer
+from contraflow.ops.record import NUMBERS, Aval, Op
+from contraflow.tensor.versions import Writer
 
 __all__ = ["Back", "Point", "Step", "Update", "program"]
 

@@ -14,7 +14,7 @@ from contraflow.compiler.memory import Point, program
 from contraflow.graph.interpret import evaluate
 from contraflow.graph.ir import Graph, Value
 from contraflow.graph.rewrite import drop_dead
-from contraflow.tensor.tape import version_of
+from contraflow.tensor.versions import version_of
 
 __all__ = ["Piece"]
 

@@ -16,11 +16,13 @@ from contraflow.compiler.calls import Call, Watch, symbol_of
 from contraflow.compiler.habit import Habit
 from contraflow.compiler.memory import Back, Point, Update
 from contraflow.graph.ir import Value
+from contraflow.ops.record import NUMBERS
 from contraflow.tensor import tape
 from contraflow.tensor.folded import Folded
 from contraflow.tensor.pending import Pending
-from contraflow.tensor.tape import NUMBERS, OpNode, version_of
+from contraflow.tensor.tape import OpNode
 from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.versions import version_of
 
 __all__ = ["Shortcuts"]
 

@@ -17,7 +17,8 @@ from contraflow.compiler.cost import seconds
 from contraflow.compiler.entry import entry
 from contraflow.compiler.loops import Opaque
 from contraflow.compiler.native import Native
-from contraflow.tensor.tensor import Tensor, fresh
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.views import fresh
 
 if TYPE_CHECKING:
     from contraflow.compiler.version import Version

@@ -25,7 +25,8 @@ from contraflow.compiler.llvm import NOTICE, available
 from contraflow.compiler.results import Results
 from contraflow.compiler.steady import MISSED, Again
 from contraflow.compiler.version import Version
-from contraflow.tensor.tensor import Tensor, fresh
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.views import fresh
 
 __all__ = ["Compiled", "Version", "compile"]
 

@@ -27,8 +27,8 @@ from contraflow.compiler.native import Native
 from contraflow.compiler.steady import Again, steady
 from contraflow.graph.ir import Value
 from contraflow.tensor import tape
-from contraflow.tensor.tape import version_of
 from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.versions import version_of
 
 if TYPE_CHECKING:
     from contraflow.compiler.epoch import Loop

@@ -18,7 +18,7 @@ import numpy as np
 
 from contraflow.base.errors import ArgumentError, DTypeError, IndexOutOfRange, ShapeError, lesson
 from contraflow.data.stream import permutation, stream
-from contraflow.tensor.tensor import Tensor, describe
+from contraflow.tensor.tensor import Tensor
 
 __all__ = [
     "ChainDataset",
@@ -118,7 +118,7 @@ class TensorDataset(Dataset):
             raise ShapeError(
                 lesson(
                     "TensorDataset: all tensors need the same number of rows",
-                    [(f"tensor {i}", describe(t)) for i, t in enumerate(tensors)],
+                    [(f"tensor {i}", t) for i, t in enumerate(tensors)],
                     "the first dimension counts the samples in each tensor",
                 )
             )

@@ -15,7 +15,8 @@ import numpy as np
 
 from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
 from contraflow.data.stream import stream
-from contraflow.tensor.tensor import Tensor, as_value, make
+from contraflow.tensor.arrays import as_value
+from contraflow.tensor.tensor import Tensor, make
 
 __all__ = [
     "Compose", "GaussianNoise", "Normalize", "Transform", "array_of", "probability", "span",

@@ -17,7 +17,8 @@ from contraflow.ops.special import erfinv
 from contraflow.tensor.create import constant
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.rng import rand, randn
-from contraflow.tensor.tensor import Tensor, write
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.writing import write
 
 __all__ = [
     "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_",

@@ -16,7 +16,7 @@ from contraflow.nn.module import Module
 from contraflow.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 from contraflow.ops.checks import check_tensors
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import write
+from contraflow.tensor.writing import write
 
 __all__ = [
     "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConv1d", "LazyConv2d",

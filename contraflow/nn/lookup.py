@@ -20,7 +20,7 @@ from contraflow.ops.reduce import reduce_sum
 from contraflow.ops.scan import cumsum
 from contraflow.ops.view import expand, reshape_to
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import write
+from contraflow.tensor.writing import write
 
 __all__ = ["embedding", "embedding_bag"]
 

@@ -15,7 +15,7 @@ from contraflow.ops.cast import convert
 from contraflow.ops.checks import check_floating
 from contraflow.ops.random import random_uniform
 from contraflow.tensor.rng import default_generator
-from contraflow.tensor.tensor import write
+from contraflow.tensor.writing import write
 
 __all__ = [
     "alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout",

@@ -16,7 +16,8 @@ from contraflow.ops import activation as ops
 from contraflow.ops import gelu as normal
 from contraflow.ops import transcendental
 from contraflow.ops.checks import check_floating, check_tensors
-from contraflow.tensor.tensor import Tensor, write
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.writing import write
 
 __all__ = [
     "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish",

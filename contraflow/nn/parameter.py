@@ -8,7 +8,10 @@ from contraflow.base.changes import changes
 from contraflow.base.errors import DTypeError, StateError, lesson
 from contraflow.base.modes import capturing
 from contraflow.tensor.create import empty
-from contraflow.tensor.tensor import Tensor, array_of, fresh, make, version_of
+from contraflow.tensor.arrays import array_of
+from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.versions import version_of
+from contraflow.tensor.views import fresh
 
 __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter", "is_lazy"]
 

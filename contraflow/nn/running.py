@@ -20,7 +20,7 @@ from contraflow.ops.normalize import (
 from contraflow.ops.reduce import mean
 from contraflow.ops.view import reshape_to
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import write
+from contraflow.tensor.writing import write
 
 __all__ = ["batch_norm", "instance_norm"]
 

@@ -15,7 +15,8 @@ from contraflow.nn.tree import Tree
 from contraflow.tensor.create import from_numpy
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.gradients import RemovableHandle
-from contraflow.tensor.tensor import Tensor, write
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.writing import write
 
 __all__ = ["Stateful"]
 

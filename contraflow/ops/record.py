@@ -37,9 +37,14 @@ from contraflow.base.modes import Modes, local
 from contraflow.base.shapes import Shape
 from contraflow.ops.spelling import into
 
-__all__ = ["OPS", "Aval", "GradRule", "Op", "Operand", "Plan", "Sample", "bind", "op", "set_eager"]
+__all__ = [
+    "NUMBERS", "OPS", "Aval", "GradRule", "Op", "Operand", "Plan", "Sample", "bind", "op", "set_eager",
+]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
+
+
+NUMBERS = frozenset((bool, int, float))  # Python numbers, which are operands as they are
 
 
 class Operand:

@@ -16,7 +16,8 @@ from contraflow.optim.rule import COMMON, Domain, Rule, advance, begin, check, r
 from contraflow.optim.state import adopt, adopt_group, read_group, read_state, read_values
 from contraflow.tensor.grad_mode import enable_grad, no_grad
 from contraflow.tensor.gradients import RemovableHandle
-from contraflow.tensor.tensor import Tensor, forget_grads, write
+from contraflow.tensor.tensor import Tensor, forget_grads
+from contraflow.tensor.writing import write
 
 __all__ = ["Optimizer", "RuleOptimizer"]
 

@@ -27,7 +27,10 @@ from contraflow.base.errors import ArgumentError, lesson
 from contraflow.base.modes import Interpreter, at_once, capturing, current
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
-from contraflow.tensor.tensor import Tensor, array_of, store, version_of, write
+from contraflow.tensor.arrays import array_of
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.versions import version_of
+from contraflow.tensor.writing import store, write
 
 __all__ = [
     "COMMON", "Domain", "Hyper", "Rule", "advance", "begin", "between", "check", "concrete",

@@ -11,7 +11,8 @@ from contraflow.base.changes import CountedDict
 from contraflow.base.errors import StateError, lesson
 from contraflow.optim.rule import concrete
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import Tensor, make, write
+from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.writing import write
 
 __all__ = ["adopt", "adopt_group", "read_array", "read_group", "read_state", "read_values"]
 

@@ -21,7 +21,8 @@ from contraflow.optim.rule import Domain, one_of, real
 from contraflow.optim.schedules.base import LRScheduler, each, require
 from contraflow.optim.state import read_array
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import make, write
+from contraflow.tensor.tensor import make
+from contraflow.tensor.writing import write
 
 __all__ = [
     "SWALR", "AveragedModel", "get_ema_avg_fn", "get_ema_multi_avg_fn", "get_swa_avg_fn",

@@ -12,7 +12,8 @@ from contraflow.tensor import tape
 from contraflow.tensor.custom import node_over
 from contraflow.tensor.grad_mode import enable_grad
 from contraflow.tensor.rng import get_rng_state, set_rng_state
-from contraflow.tensor.tensor import Tensor, describe, make
+from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.versions import last_write, written_at
 
 __all__ = ["checkpoint", "checkpoint_sequential"]
 
@@ -37,11 +38,11 @@ class CheckpointNode(tape.Node):
         if self.args is None:
             raise tape.freed("a checkpoint")
         for t, version in zip(self.inputs, self.versions, strict=True):
-            if tape._version(t) != version:
+            if last_write(t) != version:
                 raise GradError(
                     lesson(
                         "an input of a checkpoint was overwritten in place after it was used",
-                        [("input", describe(t)), *tape.written_at(t._version)],
+                        [("input", t), *written_at(t._version)],
                         "x.clone() before writing",
                     )
                 )
@@ -139,7 +140,7 @@ def checkpoint(
     node = CheckpointNode.__new__(CheckpointNode)
     node.function, node.args, node.kwargs, node.rng = function, args, kwargs, state
     node.inputs, node.parameters = inputs, parameters
-    node.versions = [tape._version(x) for x in inputs]
+    node.versions = [last_write(x) for x in inputs]
     if any(y.requires_grad for y in outputs_of(recorded)):
         node_over(node, [*inputs, *parameters], outputs_of(result))
     return result

@@ -111,3 +111,6 @@ def typename(obj: Any) -> str:
     kind = obj if hasattr(obj, "__qualname__") else type(obj)
     module = getattr(kind, "__module__", "builtins")
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+
+
+METHODS = {"__new__": construct}

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from contraflow.base.changes import changes
 from contraflow.base.dtypes import (
     DType,
     as_dtype,
@@ -23,14 +22,15 @@ from contraflow.base.dtypes import (
 from contraflow.base.errors import ArgumentError, GradError, ShapeError, lesson
 from contraflow.base.shapes import read_dim, resolve_size
 from contraflow.ops.cast import convert
-from contraflow.ops.creation import full
 from contraflow.ops.shape import reshape, transpose
 from contraflow.ops.view import permute_dims
+from contraflow.tensor.arrays import look
 from contraflow.tensor.constructors import TYPES, TensorType
 from contraflow.tensor.create import from_numpy, ones, read_device, tensor, zeros
 from contraflow.tensor.create import full as make_full
 from contraflow.tensor.pending import Pending
-from contraflow.tensor.tensor import Tensor, look, write
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.writing import write
 
 __all__ = [
     "clone", "device", "from_dlpack", "get_default_device", "is_tensor", "numel",
@@ -235,26 +235,6 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Any:
     return write(self, src)
 
 
-def fill_(self: Tensor, value: Any) -> Any:
-    """Every element becomes ``value``."""
-    number = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
-    if isinstance(number, Tensor):
-        raise ShapeError(lesson("fill_ takes a number", [("value", number)], "x.copy_(value)"))
-    return write(self, full(shape=tuple(self.shape), value=number, dtype=self.dtype))
-
-
-def zero_(self: Tensor) -> Any:
-    """Every element becomes 0."""
-    return fill_(self, 0)
-
-
-def detach_(self: Tensor) -> Any:
-    """Forget the history, in place."""
-    self._node, self._requires_grad = None, False
-    changes.tensors += 1
-    return self
-
-
 def share(self: Tensor) -> Any:
     return self
 
@@ -332,7 +312,7 @@ METHODS = {
     "is_contiguous": is_contiguous, "stride": stride, "numel": numel, "nelement": numel,
     "dim": lambda self: self.ndim, "element_size": lambda self: self.dtype.itemsize,
     "ndimension": lambda self: self.ndim, "cpu": share, "cuda": cuda, "view": view,
-    "view_as": view_as, "copy_": copy_, "fill_": fill_, "zero_": zero_, "detach_": detach_,
+    "view_as": view_as, "copy_": copy_,
     "new_full": new_full, "new_zeros": new_zeros, "new_ones": new_ones, "new_tensor": new_tensor,
     "new_empty": new_zeros, "share_memory_": share, "pin_memory": share, "get_device": lambda self: -1, "type_as": lambda self, other: to(self, other),
     "is_floating_point": lambda self: self.dtype.is_floating_point,
@@ -342,12 +322,6 @@ METHODS = {
     "__dlpack__": export,
     "__dlpack_device__": lambda self: look(self, "DLPack").__dlpack_device__(),
 }  # fmt: skip
-PROPERTIES = {
-    "T": transposed, "mT": matrix_transposed, "H": adjoint_of, "mH": matrix_transposed, "device": lambda self: CPU,
-    "itemsize": lambda self: self.dtype.itemsize, "nbytes": lambda self: numel(self) * self.itemsize,
-    "is_cuda": lambda self: False, "is_cpu": lambda self: True, "is_sparse": lambda self: False,
-    "_base": lambda self: root(self),
-}  # fmt: skip
 
 
 def root(self: Tensor) -> Any:
@@ -356,3 +330,12 @@ def root(self: Tensor) -> Any:
         return None
     parent = self._parent
     return parent if parent._parent is None else root(parent)
+
+
+GETTERS = {
+    "T": transposed, "mT": matrix_transposed, "H": adjoint_of, "mH": matrix_transposed,
+    "device": lambda self: CPU, "itemsize": lambda self: self.dtype.itemsize,
+    "nbytes": lambda self: numel(self) * self.itemsize, "is_cuda": lambda self: False,
+    "is_cpu": lambda self: True, "is_sparse": lambda self: False, "_base": root,
+}  # fmt: skip
+PROPERTIES = {name: property(getter) for name, getter in GETTERS.items()}

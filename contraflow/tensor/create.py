@@ -15,7 +15,8 @@ from contraflow.base.shapes import read_shape
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full as full_op
 from contraflow.ops.creation import iota
-from contraflow.tensor.tensor import Tensor, as_value, make
+from contraflow.tensor.arrays import as_value
+from contraflow.tensor.tensor import Tensor, make
 
 __all__ = [
     "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_numpy", "full",

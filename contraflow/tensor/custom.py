@@ -11,7 +11,8 @@ from contraflow.base.errors import ArgumentError, DTypeError, GradError, ShapeEr
 from contraflow.base.modes import current
 from contraflow.tensor import tape
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import Tensor, describe, make
+from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.versions import last_write, written_at
 
 __all__ = [
     "Context", "Function", "detect_anomaly", "node_over", "once_differentiable",
@@ -41,7 +42,7 @@ class Context:
                     )
                 )
         self._saved = tensors
-        self._versions = tuple(tape._version(t) for t in tensors)
+        self._versions = tuple(last_write(t) for t in tensors)
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
@@ -49,11 +50,11 @@ class Context:
         if self._saved is None:
             raise tape.freed("a Function")
         for t, version in zip(self._saved, self._versions, strict=True):
-            if t is not None and tape._version(t) != version:
+            if t is not None and last_write(t) != version:
                 raise GradError(
                     lesson(
                         "a tensor kept by save_for_backward was overwritten in place",
-                        [("tensor", describe(t)), *tape.written_at(t._version)],
+                        [("tensor", t), *written_at(t._version)],
                         "x.clone() before writing",
                     )
                 )

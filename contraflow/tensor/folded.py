@@ -12,20 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
-from contraflow.ops.record import Plan
+from contraflow.ops.record import NUMBERS, Plan
 from contraflow.tensor.pending import Pending
-from contraflow.tensor.tape import (
-    NUMBERS,
-    Edge,
-    OpNode,
-    Version,
-    _clock,
-    _new,
-    edge_of,
-    reachable,
-    version_of,
-)
+from contraflow.tensor.tape import Edge, OpNode, _new, edge_of, reachable
 from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.versions import Version, clock, version_of
 
 __all__ = ["Folded", "Template", "template"]
 
@@ -89,7 +80,7 @@ class Folded(OpNode):
         self, template: Template, args: Sequence[Any], pend: Callable[[Any], Pending], result: Any
     ) -> None:
         last = template.patterns[-1]
-        self.seq = next(_clock)
+        self.seq = next(clock)
         self.hooks = self.line = self.y = None
         self.op, self.attrs, self.plan, self.forms = last.op, last.attrs, last.plan, last.forms
         self.outputs = last.outputs

@@ -10,7 +10,8 @@ from typing import Any
 from contraflow.base.changes import changes
 from contraflow.base.errors import ArgumentError, DTypeError, GradError, lesson
 from contraflow.tensor import tape
-from contraflow.tensor.tensor import Tensor, describe, fresh, set_grad
+from contraflow.tensor.tensor import Tensor, set_grad
+from contraflow.tensor.views import fresh
 
 __all__ = ["RemovableHandle", "backward", "grad", "register_hook", "retain_grad"]
 
@@ -144,7 +145,7 @@ def register_hook(self: Tensor, hook: Callable[[Any], Any]) -> RemovableHandle:
         raise GradError(
             lesson(
                 "a hook needs a tensor that requires a gradient",
-                [("tensor", describe(self))],
+                [("tensor", self)],
                 "x.requires_grad_()",
             )
         )
@@ -180,7 +181,7 @@ def retain_grad(self: Tensor) -> None:
         raise GradError(
             lesson(
                 "retain_grad needs a tensor that requires a gradient",
-                [("tensor", describe(self))],
+                [("tensor", self)],
                 "x.requires_grad_()",
             )
         )
@@ -196,3 +197,6 @@ def retain_grad(self: Tensor) -> None:
             set_grad(t, g.detach().clone() if held is None else held + g)
 
     register_hook(self, keep)
+
+
+METHODS = {"register_hook": register_hook, "retain_grad": retain_grad}

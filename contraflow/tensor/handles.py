@@ -1,4 +1,7 @@
-"""Methods that give the tensor itself another shape, and fills that are no function of it alone."""
+"""Handles: another one on the same memory, and other memory behind the same one.
+
+Forgetting a history (``detach``, ``data``), copying, and the views in place (``t_``, ``squeeze_``).
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,96 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.changes import changes
-from contraflow.base.dtypes import bool_, int64
-from contraflow.base.errors import (
-    ArgumentError,
-    CaptureError,
-    DTypeError,
-    GradError,
-    ShapeError,
-    lesson,
-)
+from contraflow.base.errors import CaptureError, DTypeError, GradError, lesson
 from contraflow.base.modes import at_once, capturing, current
-from contraflow.base.shapes import broadcast
+from contraflow.base.source import user_place
 from contraflow.ops import shape
-from contraflow.ops.arith import eq, where_op
-from contraflow.ops.blend import clamp
-from contraflow.ops.checks import check_tensors, values
-from contraflow.ops.creation import iota
-from contraflow.ops.index import take
-from contraflow.ops.logic import logical_and
-from contraflow.ops.rounding import remainder
-from contraflow.ops.scan import cumsum
-from contraflow.ops.view import alias, expand, reshape_to
-from contraflow.tensor.tape import version_of
-from contraflow.tensor.tensor import Tensor, array_of, describe, fresh, make, write
+from contraflow.ops.view import alias
+from contraflow.tensor.arrays import array_of, look
+from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.versions import version_of
+from contraflow.tensor.views import fresh
+from contraflow.tensor.writing import write
 
-__all__ = ["masked_scatter"]
+__all__: list[str] = []
+
+
+# ---- without the history -------------------------------------------------------------------------
+
+
+def detach(self: Tensor) -> Any:
+    """A view of the same value that backward does not pass."""
+    return alias(self)
+
+
+def detach_(self: Tensor) -> Tensor:
+    """Forget the history, in place."""
+    self._node, self._requires_grad = None, False
+    changes.tensors += 1
+    return self
+
+
+def get_data(self: Tensor) -> Any:
+    """The value without its history; writes to it are seen by this tensor."""
+    return alias(self)
+
+
+def set_data(self: Tensor, new: Any) -> None:
+    """Put the memory of ``new`` behind this handle."""
+    if not isinstance(new, Tensor):
+        raise DTypeError(lesson(f".data takes a tensor, not {type(new).__name__}"))
+    if capturing():
+        write(detach(self), detach(new))
+        return
+    with at_once():
+        self._value = array_of(new)
+        version_of(self).touch(user_place())
+    changes.tensors += 1
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+
+def deepcopy(self: Tensor, memo: dict[int, Any]) -> Any:
+    """A leaf on memory of its own, with a copy of ``.grad``.
+
+    Raises:
+        GradError: for a tensor that was computed.
+    """
+    if self._node is not None:
+        raise GradError(
+            lesson(
+                "only leaves can be deep-copied; this tensor was computed",
+                [("tensor", self)],
+                "x.detach().clone()",
+            )
+        )
+    copy = make(np.array(look(self, "copy.deepcopy")), type(self))
+    copy._requires_grad = self._requires_grad
+    if self._grad is not None:
+        copy._grad = deepcopy(self._grad, memo)
+    copy.__dict__.update(self.__dict__)
+    copy.__dict__.pop("_earlier", None)
+    memo[id(self)] = copy
+    return copy
+
+
+def shallow_copy(self: Tensor) -> Any:
+    """Another handle on the same memory, a leaf."""
+    copy = make(look(self, "copy.copy"), type(self))
+    copy._requires_grad, copy._version = self.requires_grad, version_of(self)
+    copy.__dict__.update(self.__dict__)
+    return copy
+
+
+def refuse_pickle(self: Tensor, protocol: Any) -> Any:
+    """Tensors are saved without code."""
+    raise DTypeError(
+        lesson(
+            "tensors are not pickled: a pickle can run code when it is opened",
+            fix="cf.save({'x': x}, 'x.safetensors'); cf.load('x.safetensors')",
+        )
+    )
 
 
 # ---- views in place ------------------------------------------------------------------------------
@@ -67,7 +135,7 @@ def check_handle(self: Tensor, name: str) -> None:
         raise GradError(
             lesson(
                 "a leaf that requires a gradient cannot be changed in place",
-                [("tensor", describe(self))],
+                [("tensor", self)],
                 f"y = x.{name}(...)",
             )
         )
@@ -104,80 +172,12 @@ def become(self: Tensor, new: Any, before: Any) -> None:
     self._version, self._seen = version, version.n
 
 
-# ---- fills ---------------------------------------------------------------------------------------
-
-
-def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
-    """The tensor with the places where ``mask`` is True filled by the elements of ``source``, in
-    their order; the mask broadcasts.
-
-    Raises:
-        ShapeError: if ``source`` has fewer elements than the mask has places.
-        DTypeError: if the mask is not bool, or the dtypes differ.
-
-    >>> import contraflow as cf
-    >>> mask = cf.tensor([True, False, True])
-    >>> cf.masked_scatter(cf.zeros(3), mask, cf.tensor([5.0, 7.0]))
-    tensor([5., 0., 7.])
-    """
-    check_tensors("masked_scatter", input=input, mask=mask, source=source)
-    rows: list[tuple[str, object]] = [("input", input), ("mask", mask), ("source", source)]
-    if mask.dtype is not bool_:
-        raise DTypeError(lesson("masked_scatter: the mask must be bool", rows, "mask.bool()"))
-    if source.dtype is not input.dtype:
-        rule = "masked_scatter: input and source must have one dtype"
-        raise DTypeError(lesson(rule, rows, "source.to(input.dtype)"))
-    size = broadcast(tuple(input.shape), tuple(mask.shape))
-    mask = expand(mask, shape=size)
-    places = values(mask)
-    if places is not None and int(np.count_nonzero(places)) > source.numel():
-        rule = f"masked_scatter: {np.count_nonzero(places)} places, {source.numel()} elements"
-        raise ShapeError(lesson(rule, rows, "mask.sum() elements in source"))
-    if not source.numel():
-        return input.clone()
-    flat = cumsum(reshape_to(mask, shape=(mask.numel(),)), 0) - 1
-    index = clamp(flat, min=0, max=source.numel() - 1)
-    return where_op(mask, reshape_to(take(source, index), shape=size), input)
-
-
-def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Any:
-    """Fill the diagonal (all indices equal) with a number.
-
-    Args:
-        wrap: a matrix with more rows than columns starts a new diagonal below the first.
-
-    >>> import contraflow as cf
-    >>> cf.zeros(2, 2).fill_diagonal_(3)
-    tensor([[3., 0.],
-            [0., 3.]])
-    """
-    if self.ndim < 2 or (self.ndim > 2 and len(set(self.shape)) > 1):
-        rule = "fill_diagonal_ takes a matrix, or a tensor whose sizes are all equal"
-        raise ShapeError(lesson(rule, [("tensor", describe(self))], "x.diagonal().fill_(value)"))
-    if not isinstance(fill_value, bool | int | float):
-        raise ArgumentError(
-            lesson(f"fill_diagonal_ takes a number, not {type(fill_value).__name__}", fix="0.0")
-        )
-    last = self.ndim - 1
-    counted = [
-        reshape_to(iota(size=n, start=0, step=1, dtype=int64), shape=(n, *(1,) * (last - d)))
-        for d, n in enumerate(self.shape)
-    ]
-    if wrap and self.ndim == 2:
-        counted[0] = remainder(counted[0], self.shape[1] + 1)
-    mask = eq(counted[0], counted[1])
-    for index in counted[2:]:
-        mask = logical_and(mask, eq(index, counted[0]))
-    number = make(np.asarray(fill_value)).to(self.dtype)
-    return write(self, where_op(mask, number, self))
-
-
 METHODS = {
-    "fill_diagonal_": fill_diagonal_,
-    "masked_scatter": masked_scatter,
-    "masked_scatter_": lambda self, mask, source: write(self, masked_scatter(self, mask, source)),
+    "detach": detach, "detach_": detach_, "__deepcopy__": deepcopy, "__copy__": shallow_copy,
+    "__reduce_ex__": refuse_pickle,
     **{
         f"{name}_": reshaping(getattr(shape, name))
         for name in ("squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze")
     },
-}
+}  # fmt: skip
+PROPERTIES = {"data": property(get_data, set_data, doc=get_data.__doc__)}

@@ -9,7 +9,8 @@ import numpy as np
 from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
 from contraflow.ops.checks import check_tensors
 from contraflow.ops.results import named
-from contraflow.tensor.tensor import Tensor, look, make
+from contraflow.tensor.arrays import look
+from contraflow.tensor.tensor import Tensor, make
 
 __all__ = ["histogram"]
 METHODS = ("histogram",)

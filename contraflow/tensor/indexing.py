@@ -10,6 +10,7 @@ import numpy as np
 
 from contraflow.base.errors import (
     ArgumentError,
+    DTypeError,
     IndexOutOfRange,
     IndexShapeError,
     IndexTypeError,
@@ -21,9 +22,11 @@ from contraflow.ops.arith import where
 from contraflow.ops.checks import values
 from contraflow.ops.index import merge_dims
 from contraflow.ops.index_records import index_add_op, index_copy_op, ravel_index, select_op
-from contraflow.ops.join import stack
+from contraflow.ops.join import stack, unbind
 from contraflow.ops.view import expand, reshape_to, slice_dims
-from contraflow.tensor.tensor import Tensor, as_value, look, make, write
+from contraflow.tensor.arrays import as_value, look
+from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.writing import in_place, write
 
 __all__ = ["argwhere", "index_put", "masked_select", "nonzero"]
 
@@ -309,3 +312,17 @@ def masked_select(input: Tensor, mask: Tensor) -> Any:
     flat = reshape_to(expand(input, shape=shape), shape=(prod(shape),))
     chosen = look(expand(mask, shape=shape), "masked_select()").reshape(-1)
     return select_op(flat, make(np.flatnonzero(chosen)), dim=0)
+
+
+def rows_of(self: Tensor) -> Any:
+    """``for row in x``: views along the first dimension."""
+    if not self.ndim:
+        raise DTypeError(lesson("a 0-d tensor has no rows", [("tensor", self)], "x.item()"))
+    return iter(unbind(self, 0))
+
+
+METHODS = {
+    "__getitem__": getitem, "__setitem__": setitem, "__iter__": rows_of, "nonzero": nonzero,
+    "argwhere": argwhere, "masked_select": masked_select, "index_put": index_put,
+    "index_put_": in_place(index_put),
+}  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 from contraflow.base.dtypes import bool_, default_dtype, int64
 from contraflow.base.errors import ArgumentError, lesson
 from contraflow.tensor.pending import Pending
+from contraflow.tensor.tensor import Tensor
 
 __all__ = ["set_printoptions"]
 
@@ -182,3 +183,12 @@ def tensor_html(t: Any) -> str:
         f"<tr>{''.join(f'<td>{escape(cell.strip())}</td>' for cell in line)}</tr>" for line in lines
     )
     return f'{title}<table style="text-align: right">{body}</table>'
+
+
+def tensor_format(t: Any, spec: str) -> str:
+    """``f"{loss:.4f}"`` works for a tensor of one element; a 0-d tensor shows its number."""
+    number = spec or (type(t) is Tensor and not t.ndim)
+    return format(t.item(), spec) if number else repr(t)
+
+
+METHODS = {"__repr__": tensor_repr, "_repr_html_": tensor_html, "__format__": tensor_format}

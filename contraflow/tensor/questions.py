@@ -9,8 +9,9 @@ import numpy as np
 from contraflow.base.dtypes import as_dtype, default_dtype
 from contraflow.base.errors import DTypeError, lesson
 from contraflow.base.shapes import broadcast, read_shape
+from contraflow.tensor.arrays import look
 from contraflow.tensor.convert import root
-from contraflow.tensor.tensor import Size, Tensor, look
+from contraflow.tensor.tensor import Size, Tensor
 
 __all__ = [
     "broadcast_shapes", "can_cast", "finfo", "iinfo", "is_complex", "is_floating_point",

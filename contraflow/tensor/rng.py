@@ -25,9 +25,11 @@ from contraflow.ops.checks import check_tensors
 from contraflow.ops.random import blocks_for, random_bits, random_normal, random_uniform
 from contraflow.ops.rounding import remainder
 from contraflow.ops.sort import argsort_op
+from contraflow.tensor.arrays import array_of
 from contraflow.tensor.create import finish, read_device
-from contraflow.tensor.tape import version_of
-from contraflow.tensor.tensor import array_of, make, write
+from contraflow.tensor.tensor import make
+from contraflow.tensor.versions import version_of
+from contraflow.tensor.writing import write
 
 __all__ = [
     "Generator", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "rand",

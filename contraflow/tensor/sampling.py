@@ -35,7 +35,8 @@ from contraflow.ops.transcendental import exp, log1p, tan
 from contraflow.ops.view import alias, reshape_to, slice_dims
 from contraflow.tensor.create import finish, read_device
 from contraflow.tensor.rng import read_range, stream
-from contraflow.tensor.tensor import Tensor, write
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.writing import write
 
 __all__ = ["bernoulli", "multinomial", "normal", "poisson"]
 METHODS = (

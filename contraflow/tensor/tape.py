@@ -7,7 +7,6 @@ from the youngest to the oldest, without recursion: the order is always the same
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,18 @@ import numpy as np
 from contraflow.base.dtypes import from_numpy_dtype
 from contraflow.base.errors import DTypeError, GradError, ShapeError, lesson
 from contraflow.base.modes import current
-from contraflow.base.source import Place, line_at, user_line
+from contraflow.base.source import user_line
 from contraflow.ops.accumulate import add_grads, sum_to
 from contraflow.ops.cast import convert
 from contraflow.ops.creation import full
-from contraflow.ops.record import Aval, Op, Operand, Plan
+from contraflow.ops.record import NUMBERS, Aval, Op, Operand, Plan
+from contraflow.tensor.versions import Version, clock, version_of, written_at
 
 __all__ = ["Edge", "Node", "OpNode", "backward", "grad", "record", "unused_error"]
 
 # Where a gradient flows to: (node, index of its output), or (leaf, -1).
 Edge = tuple[Any, int]
-_clock = count(1)  # one for the ops that are recorded and for the writes in place
 _new = object.__new__
-NUMBERS = frozenset((bool, int, float))
 # Installed by tensor.tensor: tape and Tensor know each other, the file order is tape first.
 _make: Callable[[Any], Any]
 _set_grad: Callable[[Any, Any], None]
@@ -39,87 +37,6 @@ def install(make: Any, set_grad: Any, write: Any) -> None:
     """Give the tape the three things it does to tensors."""
     global _make, _set_grad, _write
     _make, _set_grad, _write = make, set_grad, write
-
-
-class Version:
-    """When a piece of memory was last written; a tensor and its views share it."""
-
-    __slots__ = ("n", "place", "writer")
-
-    n: int
-    place: Place | None
-    writer: Writer
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.place = None
-
-    def touch(self, place: Place | None = None) -> None:
-        """The memory is written now, by the user's code at ``place``."""
-        self.n = next(_clock)
-        self.place = place
-
-
-class Writer:
-    """Writes many tensors at once, again and again: one number says when it did so last.
-
-    Attributes:
-        n: when it wrote last.
-        lost: versions that another writer has claimed since.
-    """
-
-    __slots__ = ("lost", "n")
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.lost: list[Version] = []
-
-    def claim(self, versions: Iterable[Version]) -> None:
-        """From now on these are as new as the last ``touch``."""
-        for version in versions:
-            before = getattr(version, "writer", None)
-            if before is not self:
-                n = version.n
-                version.writer = self
-                version.__class__ = Written
-                version.n = n
-                if before is not None:
-                    before.lost.append(version)
-
-    def touch(self) -> None:
-        """All of its tensors are written now."""
-        if self.lost:
-            lost, self.lost = self.lost, []
-            self.claim(lost)
-        self.n = next(_clock)
-
-
-_own_n: Any = Version.__dict__["n"]
-_own_place: Any = Version.__dict__["place"]
-
-
-class Written(Version):
-    """A version that somebody touches for many tensors at once."""
-
-    __slots__ = ()
-
-    @property
-    def n(self) -> int:
-        own: int = _own_n.__get__(self)
-        return max(own, self.writer.n)
-
-    @n.setter
-    def n(self, value: int) -> None:
-        _own_n.__set__(self, value)
-
-    @property
-    def place(self) -> Place | None:
-        by_user = _own_n.__get__(self) > self.writer.n
-        return _own_place.__get__(self) if by_user else None
-
-    @place.setter
-    def place(self, value: Place | None) -> None:
-        _own_place.__set__(self, value)
 
 
 class Node:
@@ -134,7 +51,7 @@ class Node:
     outputs: Sequence[Any]  # (shape, NumPy dtype) of each result
 
     def __init__(self) -> None:
-        self.seq = next(_clock)
+        self.seq = next(clock)
         self.hooks: dict[int, dict[int, Callable[[Any], Any]]] | None = None
         self.line: str | None = None
 
@@ -257,17 +174,6 @@ def opened(node: Node) -> Node:
     return node
 
 
-def written_at(version: Version | None) -> list[tuple[str, Any]]:
-    """The line of the user's code that wrote last, as a row of a message."""
-    line = None if version is None else line_at(version.place)
-    return [] if line is None else [("written at", line)]
-
-
-def _version(t: Any) -> int:
-    version = getattr(t, "_version", None)  # a Python number has none
-    return 0 if version is None else version.n
-
-
 def _aval(form: Any) -> Any:
     """Shape and dtype from a pair of both; Python numbers stand for themselves."""
     return Aval(form[0], from_numpy_dtype(form[1])) if type(form) is tuple else form
@@ -316,7 +222,7 @@ def record(
     key = (bits, len(args))
     plan = op._plans.get(key) or op.plan(key)
     node = _new(OpNode)
-    node.seq = next(_clock)
+    node.seq = next(clock)
     node.op, node.attrs, node.plan = op, attrs, plan
     node.edges, node.forms = edges, forms
     node.hooks = None
@@ -340,13 +246,6 @@ def record(
         node.y_versions = [version_of(outs[i]) for i in kept]
     if anomaly:
         node.line = user_line()
-
-
-def version_of(t: Any) -> Version:
-    """The version that the tensor shares with its views."""
-    if t._version is None:
-        t._version = Version()
-    return t._version  # type: ignore[no-any-return]
 
 
 # ---- the walk back -------------------------------------------------------------------------

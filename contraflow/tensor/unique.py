@@ -9,7 +9,8 @@ import numpy as np
 from contraflow.base.errors import ArgumentError, DTypeError, ShapeError, lesson
 from contraflow.base.shapes import read_dim
 from contraflow.ops.checks import check_same_shape, check_tensors
-from contraflow.tensor.tensor import look, make
+from contraflow.tensor.arrays import look
+from contraflow.tensor.tensor import make
 
 __all__ = ["bincount", "unique", "unique_consecutive"]
 METHODS = ("bincount", "unique", "unique_consecutive")

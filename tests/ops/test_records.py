@@ -11,7 +11,8 @@ import contraflow as cf
 from contraflow.base.dtypes import DType, default_dtype, from_numpy_dtype
 from contraflow.ops.record import OPS, Aval, Op, Sample
 from contraflow.ops.record import op as op_record
-from contraflow.tensor.tensor import Tensor, promote
+from contraflow.tensor.operands import promote
+from contraflow.tensor.tensor import Tensor
 from tests.samples import grouped, samples_of
 
 EPS = 1e-6  # of central differences; their error is about 1e-9 of the third derivative

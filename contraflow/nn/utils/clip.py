@@ -14,7 +14,8 @@ from contraflow.ops.cast import convert
 from contraflow.ops.reduce import reduce_max, reduce_min, reduce_sum
 from contraflow.tensor.create import zeros
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import Tensor, write
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.writing import write
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
 

@@ -16,7 +16,7 @@ from contraflow.ops.statistics import norm
 from contraflow.ops.view import permute_dims, reshape_to
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.rng import randn
-from contraflow.tensor.tensor import write
+from contraflow.tensor.writing import write
 
 __all__ = [
     "as_matrix", "dim_of", "greatest", "length", "power_steps", "read_power", "scaled", "start",

@@ -12,7 +12,8 @@ from contraflow.nn.module import Module
 from contraflow.nn.parameter import Parameter
 from contraflow.nn.utils.computed import class_before, compute, held, stop_computing
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import Tensor, write
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.writing import write
 
 __all__ = [
     "ParametrizationList", "cached", "is_parametrized", "register_parametrization",

@@ -10,7 +10,7 @@ from contraflow.nn.parameter import Parameter
 from contraflow.nn.utils import norms
 from contraflow.nn.utils.computed import compute, held, rule_of, stop_computing
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import write
+from contraflow.tensor.writing import write
 
 __all__ = ["remove_spectral_norm", "remove_weight_norm", "spectral_norm", "weight_norm"]
 

@@ -10,7 +10,7 @@ from contraflow.optim.optimizer import RuleOptimizer
 from contraflow.optim.rule import Domain, Rule, concrete, nonnegative, real, scalar, zeros
 from contraflow.optim.rules.descent import decayed
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import write
+from contraflow.tensor.writing import write
 
 __all__ = ["ScheduleFreeAdamW"]
 

@@ -16,7 +16,8 @@ from contraflow.base.errors import (
 from contraflow.optim.optimizer import Optimizer
 from contraflow.optim.rule import Domain, check, concrete
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.tensor import Tensor, write
+from contraflow.tensor.tensor import Tensor
+from contraflow.tensor.writing import write
 
 __all__ = ["LRScheduler", "ScheduleWarning", "each", "plain", "require", "set_value"]
 
