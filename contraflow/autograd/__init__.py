@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contraflow.autograd import function, functional
-from contraflow.tensor.custom import Function, detect_anomaly, set_detect_anomaly
+from contraflow.tensor.anomaly import detect_anomaly, set_detect_anomaly
+from contraflow.tensor.custom import Function
 from contraflow.tensor.grad_mode import (
     enable_grad,
     inference_mode,

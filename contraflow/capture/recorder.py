@@ -19,8 +19,8 @@ from contraflow.base.modes import current
 from contraflow.base.source import user_place
 from contraflow.graph.ir import Equation, Value
 from contraflow.ops.record import Aval, Op
-from contraflow.tensor import tape
 from contraflow.tensor.operands import coerce, promote
+from contraflow.tensor.tape import record
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.views import fresh, mark_view
 
@@ -92,7 +92,7 @@ class Recorder:
             mark_view(outs[0], op, attrs, args[0])
         tracked = any(isinstance(a, Tensor) and a._requires_grad for a in args)
         if tracked and current().grad and op.differentiable:
-            tape.record(op, args, attrs, values, outs)
+            record(op, args, attrs, values, outs)
             if self.places is not None and outs[0]._node is not None:
                 self._made[outs[0]._node] = equation
         return outs if op.outputs > 1 else outs[0]

@@ -12,9 +12,9 @@ from contraflow.base.modes import at_once, capturing, current
 from contraflow.base.tree import flatten, map_tree
 from contraflow.capture.recorder import External, Recorder
 from contraflow.graph import Graph, Value, drop_dead, evaluate, to_text, verify
-from contraflow.tensor.tape import reachable
 from contraflow.tensor.tensor import Tensor, make, set_grad
 from contraflow.tensor.versions import version_of
+from contraflow.tensor.walk import reachable
 
 __all__ = ["CapturedStep", "Hole", "capture", "check_like", "check_own", "named"]
 

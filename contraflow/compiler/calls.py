@@ -20,9 +20,9 @@ from contraflow.compiler.guards import Holder
 from contraflow.compiler.memory import Point
 from contraflow.graph.ir import Equation, Value
 from contraflow.tensor.folded import Template, template
+from contraflow.tensor.node import edge_of
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.rng import default_generator
-from contraflow.tensor.tape import edge_of
 from contraflow.tensor.tensor import Tensor
 from contraflow.tensor.versions import clock
 

@@ -25,7 +25,7 @@ from contraflow.compiler.looping import DONE, WORDS, looping
 from contraflow.compiler.loops import Opaque
 from contraflow.compiler.pool import pool, settle, yielding
 from contraflow.compiler.results import HOLE, Results
-from contraflow.tensor import tape
+from contraflow.tensor.anomaly import anomaly
 from contraflow.tensor.tensor import Tensor, make
 
 if TYPE_CHECKING:
@@ -373,7 +373,7 @@ def obstacle(version: Version) -> str | None:
 
 def strided(version: Version, held: list[Any]) -> str | None:
     """Why state must be copied in and out for every call; None if it is used where it lies."""
-    if version.check_finite or tape.anomaly:
+    if version.check_finite or anomaly.on:
         return "each of them is looked at for NaN"
     for t, written in zip(held, version.writes, strict=True):
         flags = t._value.flags

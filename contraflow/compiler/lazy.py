@@ -30,12 +30,13 @@ from contraflow.compiler.piece import Piece
 from contraflow.compiler.shortcuts import Shortcuts
 from contraflow.graph.ir import Equation, Value
 from contraflow.ops.record import NUMBERS, Aval, Op
-from contraflow.tensor import tape
+from contraflow.tensor.anomaly import anomaly
 from contraflow.tensor.arrays import array_of
 from contraflow.tensor.eager import eager
 from contraflow.tensor.folded import Folded
 from contraflow.tensor.operands import coerce, promote
 from contraflow.tensor.pending import Pending
+from contraflow.tensor.tape import record
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.versions import clock
 from contraflow.tensor.views import fresh, mark_view
@@ -100,7 +101,7 @@ class Lazy(Shortcuts):
 
     def _bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         watch = self.watch
-        if tape.anomaly or (op.view and watch is None and self.can_show(op, args[0])):
+        if anomaly.on or (op.view and watch is None and self.can_show(op, args[0])):
             return self.now(op, args, attrs)
         if op.name in LOOKING and not self.looks_well(op, args, attrs):
             return self.now(op, args, attrs)
@@ -132,7 +133,7 @@ class Lazy(Shortcuts):
         if op.view and isinstance(args[0], Tensor) and shows(op, args[0]):
             mark_view(outs[0], op, attrs, args[0])
         if bits and op.differentiable:
-            tape.record(op, args, attrs, step.inputs, outs)
+            record(op, args, attrs, step.inputs, outs)
         return tuple(outs) if op.outputs > 1 else outs[0]
 
     def find(

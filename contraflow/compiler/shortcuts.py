@@ -17,7 +17,7 @@ from contraflow.compiler.habit import Habit
 from contraflow.compiler.memory import Back, Point, Update
 from contraflow.graph.ir import Value
 from contraflow.ops.record import NUMBERS
-from contraflow.tensor import tape
+from contraflow.tensor.anomaly import anomaly
 from contraflow.tensor.folded import Folded
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.tape import OpNode
@@ -55,7 +55,7 @@ class Shortcuts:
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]
     ) -> Any:
         """Call a module, or leave what the same call has left before (see ``calls``)."""
-        if self.watch is not None or tape.anomaly:
+        if self.watch is not None or anomaly.on:
             return run(*args, **kwargs)
         with self.lock:
             given = (*args, *kwargs.values())

@@ -26,7 +26,7 @@ from contraflow.compiler.loops import Buffer, Opaque
 from contraflow.compiler.native import Native
 from contraflow.compiler.steady import Again, steady
 from contraflow.graph.ir import Value
-from contraflow.tensor import tape
+from contraflow.tensor.anomaly import anomaly
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.versions import version_of
 
@@ -158,7 +158,7 @@ class Version(Guarded):
         back: Back = []
         self.now = changes.tensors
         if self.now != self.seen:
-            if self.checking is not (self.check_finite or tape.anomaly):
+            if self.checking is not (self.check_finite or anomaly.on):
                 self.checking, self.pointed = not self.checking, None
             self.careful = self.checking or self.fallible
             self.point_externals(given, back)

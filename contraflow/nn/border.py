@@ -9,7 +9,7 @@ from typing import Any
 from contraflow.base.errors import GradError, ShapeError, lesson
 from contraflow.base.modes import current
 from contraflow.tensor.custom import node_over
-from contraflow.tensor.tape import Node, zeros
+from contraflow.tensor.node import Node, zeros
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.versions import version_of
 from contraflow.tensor.views import fresh

@@ -19,7 +19,7 @@ from contraflow.nn.state import Stateful, add_hook
 from contraflow.ops.cast import convert
 from contraflow.tensor.create import read_device
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.gradients import RemovableHandle
+from contraflow.tensor.hooks import RemovableHandle
 from contraflow.tensor.tensor import Tensor, forget_grads
 
 __all__ = ["Module"]

@@ -14,7 +14,7 @@ from contraflow.nn.parameter import Parameter, is_lazy
 from contraflow.nn.tree import Tree
 from contraflow.tensor.create import from_numpy
 from contraflow.tensor.grad_mode import no_grad
-from contraflow.tensor.gradients import RemovableHandle
+from contraflow.tensor.hooks import RemovableHandle
 from contraflow.tensor.tensor import Tensor
 from contraflow.tensor.writing import write
 

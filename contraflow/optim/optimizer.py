@@ -15,7 +15,7 @@ from contraflow.optim.params import read_params, read_tensors
 from contraflow.optim.rule import COMMON, Domain, Rule, advance, begin, check, real, zeros
 from contraflow.optim.state import adopt, adopt_group, read_group, read_state, read_values
 from contraflow.tensor.grad_mode import enable_grad, no_grad
-from contraflow.tensor.gradients import RemovableHandle
+from contraflow.tensor.hooks import RemovableHandle
 from contraflow.tensor.tensor import Tensor, forget_grads
 from contraflow.tensor.writing import write
 

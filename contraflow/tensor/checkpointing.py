@@ -8,17 +8,18 @@ from typing import Any
 from contraflow.base.errors import GradError, lesson
 from contraflow.base.modes import capturing, current
 from contraflow.base.tree import flatten, map_tree
-from contraflow.tensor import tape
 from contraflow.tensor.custom import node_over
 from contraflow.tensor.grad_mode import enable_grad
+from contraflow.tensor.node import Node, freed
 from contraflow.tensor.rng import get_rng_state, set_rng_state
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.versions import last_write, written_at
+from contraflow.tensor.walk import Walk
 
 __all__ = ["checkpoint", "checkpoint_sequential"]
 
 
-class CheckpointNode(tape.Node):
+class CheckpointNode(Node):
     """Runs the function again, recorded this time, and backward through what that gives."""
 
     __slots__ = ("args", "function", "inputs", "kwargs", "parameters", "rng", "versions")
@@ -36,7 +37,7 @@ class CheckpointNode(tape.Node):
 
     def apply(self, gs: list[Any]) -> Sequence[Any]:
         if self.args is None:
-            raise tape.freed("a checkpoint")
+            raise freed("a checkpoint")
         for t, version in zip(self.inputs, self.versions, strict=True):
             if last_write(t) != version:
                 raise GradError(
@@ -64,8 +65,8 @@ class CheckpointNode(tape.Node):
             again = outputs_of(run_from(self.rng, self.function, args, kwargs))
         roots = [(y, g) for y, g in zip(again, gs, strict=True) if g is not None]
         targets = [*(t for t in twins if t.requires_grad), *self.parameters]
-        walk = tape.Walk(create, create, targets)
-        tape._run(walk, [y for y, _ in roots], [g for _, g in roots])
+        walk = Walk(create, create, targets)
+        walk.run([y for y, _ in roots], [g for _, g in roots])
         found = iter(walk.found)
         return [next(found) if t.requires_grad else None for t in [*twins, *self.parameters]]
 

@@ -1,4 +1,4 @@
-"""Custom gradients (``autograd.Function``), recomputation, and anomaly detection."""
+"""Custom gradients: ``autograd.Function``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from contraflow.base.changes import changes
 from contraflow.base.errors import ArgumentError, DTypeError, GradError, ShapeError, lesson
 from contraflow.base.modes import current
-from contraflow.tensor import tape
 from contraflow.tensor.grad_mode import no_grad
+from contraflow.tensor.node import Node, aval_of, edge_of, freed, zeros
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.versions import last_write, written_at
 
-__all__ = [
-    "Context", "Function", "detect_anomaly", "node_over", "once_differentiable",
-    "set_detect_anomaly",
-]  # fmt: skip
+__all__ = ["Context", "Function", "node_over", "once_differentiable"]
 
 
 class Context:
@@ -48,7 +44,7 @@ class Context:
     def saved_tensors(self) -> tuple[Any, ...]:
         """The tensors that ``save_for_backward`` kept."""
         if self._saved is None:
-            raise tape.freed("a Function")
+            raise freed("a Function")
         for t, version in zip(self._saved, self._versions, strict=True):
             if t is not None and last_write(t) != version:
                 raise GradError(
@@ -73,7 +69,7 @@ class Context:
         self._materialize = value
 
 
-class FunctionNode(tape.Node):
+class FunctionNode(Node):
     """The tape's record of a custom Function: backward is the user's."""
 
     __slots__ = ("context", "function", "places", "title", "width")
@@ -93,7 +89,7 @@ class FunctionNode(tape.Node):
     def apply(self, gs: list[Any]) -> Sequence[Any]:
         if self.context._materialize:
             gs = [
-                tape.zeros(tape._aval(form)) if g is None else g
+                zeros(aval_of(form)) if g is None else g
                 for g, form in zip(gs, self.outputs, strict=True)
             ]
         given: list[Any] = [None] * self.width
@@ -130,7 +126,7 @@ class FunctionNode(tape.Node):
                 lesson(
                     f"{self.title}.backward returned a gradient of shape {list(g.shape)} for input "
                     f"{i} of forward, which has shape {list(form[0])}",
-                    [(f"input {i}", tape._aval(form)), ("gradient", g.aval)],
+                    [(f"input {i}", aval_of(form)), ("gradient", g.aval)],
                     "a gradient has the shape of what it is the gradient of",
                 )
             )
@@ -141,11 +137,11 @@ def form_of(value: Any) -> Any:
     return (value._value.shape, value._value.dtype) if isinstance(value, Tensor) else None
 
 
-def node_over(node: tape.Node, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+def node_over(node: Node, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
     """Put a node between inputs and outputs: gradients of the outputs will pass it."""
-    tape.Node.__init__(node)
+    Node.__init__(node)
     node.edges = tuple(
-        tape.edge_of(x) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs
+        edge_of(x) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs
     )
     node.forms = tuple(form_of(x) for x in inputs)
     node.outputs = tuple(form_of(y) for y in outputs)
@@ -235,7 +231,7 @@ class Function:
         return output
 
 
-class OnceNode(tape.Node):
+class OnceNode(Node):
     """Stands after a backward that cannot be differentiated: gradients do not pass."""
 
     __slots__ = ("title",)
@@ -289,24 +285,3 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         return tuple(fixed)
 
     return run
-
-
-class set_detect_anomaly:
-    """Remember the user's line of every op, so that errors of backward can name it."""
-
-    def __init__(self, mode: bool = True, check_nan: bool = True) -> None:
-        self.before = tape.anomaly
-        tape.anomaly = mode
-        changes.tensors += 1  # compiled steps look for NaN from now on
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        tape.anomaly = self.before
-        changes.tensors += 1
-
-
-class detect_anomaly(set_detect_anomaly):
-    """``with cf.autograd.detect_anomaly():`` errors of backward name the line of forward, and a
-    gradient that turns NaN raises there."""

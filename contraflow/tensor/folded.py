@@ -13,10 +13,12 @@ from typing import Any
 from weakref import ref
 
 from contraflow.ops.record import NUMBERS, Plan
+from contraflow.tensor.node import Edge, edge_of
 from contraflow.tensor.pending import Pending
-from contraflow.tensor.tape import Edge, OpNode, _new, edge_of, reachable
+from contraflow.tensor.tape import OpNode, _new
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.versions import Version, clock, version_of
+from contraflow.tensor.walk import reachable
 
 __all__ = ["Folded", "Template", "template"]
 
@@ -90,6 +92,11 @@ class Folded(OpNode):
         self.args = args
         self.folded, self.template, self.pend, self.result = True, template, pend, ref(result)
         result._node, result._index, result._requires_grad = self, 0, True
+
+    def opened(self) -> Folded:
+        if self.folded:
+            self.unfold()
+        return self
 
     def unfold(self) -> None:
         """Become the last node, behind it the others."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from contraflow.base.errors import DTypeError, GradError, lesson
 from contraflow.base.modes import at_once
-from contraflow.tensor import tape
+from contraflow.tensor.gradients import grad
 from contraflow.tensor.tensor import Tensor, make
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
@@ -101,9 +101,9 @@ def gradcheck(
     roots = [(o, make(w)) for o, w in zip(outputs, weights, strict=True) if o.requires_grad]
     found: tuple[Any, ...] = (None,) * len(tracked)
     if roots:
-        found = tape.grad(
+        found = grad(
             [o for o, _ in roots], [x for _, x in tracked], [w for _, w in roots],
-            True, False, True,
+            retain_graph=True, allow_unused=True,
         )  # fmt: skip
     for (i, x), g in zip(tracked, found, strict=True):
         analytic = np.zeros(x._value.shape) if g is None else g._value
@@ -149,9 +149,9 @@ def gradgradcheck(
         roots = [(o, w) for o, w in zip(outs, weights, strict=True) if o.requires_grad]
         if not roots:
             return ()
-        found = tape.grad(
+        found = grad(
             [o for o, _ in roots], [xs[i] for i in tracked], [w for _, w in roots],
-            True, True, True,
+            create_graph=True, allow_unused=True,
         )  # fmt: skip
         return tuple(g for g in found if g is not None)
 

@@ -1,43 +1,25 @@
-"""``autograd.grad`` and ``autograd.backward`` over one or several tensors, and tensor hooks."""
+"""``backward`` and ``grad``: from outputs to the gradients of what they were computed from."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Sequence
 from typing import Any
 
-from contraflow.base.changes import changes
+import numpy as np
+
 from contraflow.base.errors import ArgumentError, DTypeError, GradError, lesson
-from contraflow.tensor import tape
-from contraflow.tensor.tensor import Tensor, set_grad
-from contraflow.tensor.views import fresh
+from contraflow.base.modes import current
+from contraflow.ops.accumulate import add_grads
+from contraflow.tensor.anomaly import anomaly
+from contraflow.tensor.node import zeros
+from contraflow.tensor.tensor import Tensor, make, set_grad
+from contraflow.tensor.walk import Walk
+from contraflow.tensor.writing import write
 
-__all__ = ["RemovableHandle", "backward", "grad", "register_hook", "retain_grad"]
-
-
-def _several(value: Any, name: str) -> list[Any]:
-    items = [value] if isinstance(value, Tensor) else list(value)
-    for item in items:
-        if not isinstance(item, Tensor):
-            raise DTypeError(
-                lesson(f"autograd: {name} must be tensors, received {type(item).__name__}")
-            )
-    return items
+__all__ = ["backward", "grad"]
 
 
-def _gradients(given: Any, count: int) -> list[Any]:
-    if given is None:
-        return [None] * count
-    items = [given] if isinstance(given, Tensor) else list(given)
-    if len(items) != count:
-        raise ArgumentError(
-            lesson(
-                f"autograd: {count} outputs, but {len(items)} gradients for them",
-                fix="one gradient (or None) for each output",
-            )
-        )
-    return items
+# ---- grad: the gradients are returned ------------------------------------------------------------
 
 
 def grad(
@@ -75,16 +57,29 @@ def grad(
         raise ArgumentError(
             lesson("autograd.grad: is_grads_batched is not offered", fix="cf.func.vmap, or a loop")
         )
-    outs, ins = _several(outputs, "outputs"), _several(inputs, "inputs")
+    roots, targets = several(outputs, "outputs"), several(inputs, "inputs")
+    check_targets("autograd.grad", targets, "input {}", "x.requires_grad_()")
+    retain = create_graph if retain_graph is None else retain_graph
+    walk = Walk(retain, create_graph, targets)
+    walk.run(roots, gradients_of(grad_outputs, len(roots)))
     unused = materialize_grads if allow_unused is None else allow_unused
-    found = tape.grad(
-        outs, ins, _gradients(grad_outputs, len(outs)), retain_graph, create_graph, unused
+    for i, (t, g) in enumerate(zip(targets, walk.found, strict=True)):
+        if g is None and not unused:
+            raise GradError(
+                lesson(
+                    f"autograd.grad: input {i} was not used to compute the outputs",
+                    [(f"input {i}", t)],
+                    "allow_unused=True returns None for it",
+                )
+            )
+    if not materialize_grads:
+        return tuple(walk.found)
+    return tuple(
+        zeros(t.aval) if g is None else g for t, g in zip(targets, walk.found, strict=True)
     )
-    if materialize_grads:
-        found = tuple(
-            tape.zeros(x.aval) if g is None else g for g, x in zip(found, ins, strict=True)
-        )
-    return found
+
+
+# ---- backward: the gradients are left at the leaves ----------------------------------------------
 
 
 def backward(
@@ -102,101 +97,148 @@ def backward(
     >>> w.grad
     tensor([3., 3.])
     """
-    roots = _several(tensors, "tensors")
-    tape.backward(roots, _gradients(grad_tensors, len(roots)), retain_graph, create_graph, inputs)
+    roots = several(tensors, "tensors")
+    gradients = gradients_of(grad_tensors, len(roots))
+    accumulate(roots, gradients, retain_graph, create_graph, inputs)
 
 
-# ---- hooks ---------------------------------------------------------------------------------
+def tensor_backward(
+    self: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Compute the gradient of this tensor with respect to every leaf, and add it to ``.grad``.
 
-_ids = count()
+    Args:
+        gradient: the gradient of some scalar with respect to this tensor, same shape; may be
+            left out for a single element (then it is 1).
+        retain_graph: keep what backward needs, so that it can run again.
+        create_graph: record backward itself, for derivatives of higher order.
+        inputs: accumulate only into these tensors.
 
-
-class RemovableHandle:
-    """What registering a hook returns; ``remove()`` takes the hook off again."""
-
-    def __init__(self, hooks: dict[int, Any]) -> None:
-        self.id = next(_ids)
-        self._hooks = hooks
-
-    def remove(self) -> None:
-        """Take the hook off; a second time does nothing."""
-        self._hooks.pop(self.id, None)
-        changes.tensors += 1
-        changes.modules += 1
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-
-def register_hook(self: Tensor, hook: Callable[[Any], Any]) -> RemovableHandle:
-    """Call ``hook(grad)`` when the gradient of this tensor is known; what it returns replaces it.
-
-    >>> import contraflow as cf
-    >>> w = cf.ones(2, requires_grad=True)
-    >>> handle = w.register_hook(lambda g: g * 10)
-    >>> w.sum().backward()
-    >>> w.grad
-    tensor([10., 10.])
+    Raises:
+        GradError: if nothing recorded leads here, the graph was freed by an earlier backward,
+            or a value that backward needs was overwritten in place.
     """
-    if not self.requires_grad:
-        raise GradError(
-            lesson(
-                "a hook needs a tensor that requires a gradient",
-                [("tensor", self)],
-                "x.requires_grad_()",
-            )
-        )
-    if not callable(hook):
-        raise DTypeError(
-            lesson(
-                f"a hook is a function of the gradient, not {type(hook).__name__}",
-                fix="x.register_hook(lambda g: g * 2)",
-            )
-        )
-    hooks = _hooks_of(self)
-    handle = RemovableHandle(hooks)
-    hooks[handle.id] = hook
-    changes.tensors += 1
-    return handle
+    accumulate((self,), (gradient,), retain_graph, create_graph, inputs)
 
 
-def _hooks_of(t: Tensor) -> dict[int, Any]:
-    fresh(t)
-    node = t._node
-    if node is None:
-        if t._hooks is None:
-            t._hooks = {}
-        return t._hooks
-    if node.hooks is None:
-        node.hooks = {}
-    return node.hooks.setdefault(t._index, {})
+def accumulate(
+    roots: Sequence[Any],
+    gradients: Sequence[Any],
+    retain_graph: bool | None,
+    create_graph: bool,
+    inputs: Any,
+) -> None:
+    """Walk back from the roots, and add what arrives to the ``.grad`` of the leaves.
+
+    One plain loss goes by way of the interpreter, which may know the walk already.
+    """
+    retain = create_graph if retain_graph is None else retain_graph
+    targets = None
+    if inputs is not None:
+        targets = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        if not targets:
+            fix = "loss.backward(inputs=[w])"
+            raise GradError(lesson("backward(inputs=...) names no tensor", fix=fix))
+        check_targets("backward", targets, "inputs[{}]", "w.requires_grad_()")
+
+    def run() -> None:
+        leave(Walk(retain, create_graph, targets), roots, gradients, targets)
+
+    interpreter = current().interpreter
+    plain = len(roots) == 1 and gradients[0] is None and targets is None and not create_graph
+    if interpreter is None or anomaly.on or not plain:
+        run()
+    else:
+        interpreter.backward(roots[0], retain, run)
 
 
-def retain_grad(self: Tensor) -> None:
-    """Keep the gradient of this computed tensor in its ``.grad`` at the next backward."""
-    if not self.requires_grad:
-        raise GradError(
-            lesson(
-                "retain_grad needs a tensor that requires a gradient",
-                [("tensor", self)],
-                "x.requires_grad_()",
-            )
-        )
-    if self._node is None or self.retains_grad:
+def leave(
+    walk: Walk, roots: Sequence[Any], gradients: Sequence[Any], targets: list[Any] | None
+) -> None:
+    """Walk the tape and leave the gradients at the leaves, or at the targets.
+
+    That comes last: if anything went wrong on the way, nothing has changed.
+    """
+    done = walk.run(roots, gradients)
+    if targets is not None:
+        done = [(t, g) for t, g in zip(targets, walk.found, strict=True) if g is not None]
+    given = {id(g._value) for g in gradients if g is not None}
+    modes = current()
+    before, modes.grad = modes.grad, walk.create
+    try:
+        for leaf, g in done:
+            add_to(leaf, g, given, walk)
+    finally:
+        modes.grad = before
+
+
+def add_to(leaf: Any, g: Any, given: set[int], walk: Walk) -> None:
+    """Add a gradient to ``leaf.grad``, in memory that nobody else holds.
+
+    ``given`` are the arrays that somebody holds, by identity; the leaf's joins them.
+    """
+    held = leaf.grad
+    if held is not None:
+        if walk.create:
+            set_grad(leaf, add_grads(held, g))
+        else:
+            write(held, add_grads(held, g))
         return
-    self.retains_grad = True
-    reference = weakref.ref(self)
+    value = g._value
+    copied = type(value) is np.ndarray and (
+        walk.shown or value.base is not None or id(value) in given or not value.flags.c_contiguous
+    )
+    if copied:
+        value = value.copy()
+    if not walk.create or g._node is None:
+        g = make(value)
+    given.add(id(value))
+    set_grad(leaf, g)
 
-    def keep(g: Any) -> None:
-        t = reference()
-        if t is not None:
-            held = t.grad
-            set_grad(t, g.detach().clone() if held is None else held + g)
 
-    register_hook(self, keep)
+# ---- arguments -----------------------------------------------------------------------------------
 
 
-METHODS = {"register_hook": register_hook, "retain_grad": retain_grad}
+def several(value: Any, name: str) -> list[Any]:
+    """One tensor or several, as a list."""
+    items = [value] if isinstance(value, Tensor) else list(value)
+    for item in items:
+        if not isinstance(item, Tensor):
+            raise DTypeError(
+                lesson(f"autograd: {name} must be tensors, received {type(item).__name__}")
+            )
+    return items
+
+
+def gradients_of(given: Any, count: int) -> list[Any]:
+    """One gradient, or None, for each output."""
+    if given is None:
+        return [None] * count
+    items = [given] if isinstance(given, Tensor) else list(given)
+    if len(items) != count:
+        raise ArgumentError(
+            lesson(
+                f"autograd: {count} outputs, but {len(items)} gradients for them",
+                fix="one gradient (or None) for each output",
+            )
+        )
+    return items
+
+
+def check_targets(what: str, targets: list[Any], label: str, fix: str) -> None:
+    """Whose gradient is wanted must be a tensor that requires one."""
+    for i, t in enumerate(targets):
+        name = label.format(i)
+        if not isinstance(t, Tensor):
+            rule = f"{what}: {name} must be a tensor, not {type(t).__name__}"
+            raise DTypeError(lesson(rule, fix="loss.backward(inputs=[w])"))
+        if not t.requires_grad:
+            rule = f"{what}: {name} does not require a gradient"
+            raise GradError(lesson(rule, [(name, t)], fix))
+
+
+METHODS = {"backward": tensor_backward}

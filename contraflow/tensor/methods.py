@@ -24,15 +24,15 @@ from contraflow.tensor import (
     gradients,
     handles,
     histogram,
+    hooks,
     indexing,
     printing,
     questions,
     sampling,
-    tape,
     unique,
 )
 from contraflow.tensor.eager import eager
-from contraflow.tensor.tensor import Tensor, make, set_grad
+from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.writing import in_place, write
 
 __all__: list[str] = []
@@ -144,7 +144,7 @@ TURNED = {
     "float_power_": float_power_,
 }
 OWN = (
-    constructors, convert, fills, gradients, handles, indexing, printing, questions,
+    constructors, convert, fills, gradients, handles, hooks, indexing, printing, questions,
 )  # fmt: skip
 FAMILIES = (*families.ALL, histogram, sampling, unique)
 
@@ -163,4 +163,3 @@ for _family in FAMILIES:
 for _module in OWN:
     attach(_module.METHODS)
     attach(getattr(_module, "PROPERTIES", {}))
-tape.install(make, set_grad, write)

@@ -22,9 +22,9 @@ from contraflow.base.dtypes import DType, from_numpy_dtype
 from contraflow.base.errors import ArgumentError, DTypeError, GradError, ShapeError, lesson
 from contraflow.base.modes import current
 from contraflow.ops.record import Aval, Op
-from contraflow.tensor import tape
 from contraflow.tensor.arrays import Array, look
 from contraflow.tensor.declared import Declared
+from contraflow.tensor.node import Node
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.versions import Version
 from contraflow.tensor.views import fresh
@@ -59,7 +59,7 @@ class Tensor(Declared):
     _value: Any
     _requires_grad: bool
     _grad: Tensor | None
-    _node: tape.Node | None
+    _node: Node | None
     _index: int
     _parent: Tensor | None
     _view: tuple[Op, dict[str, Any]] | None
@@ -142,10 +142,10 @@ class Tensor(Declared):
         return self._node is None
 
     @property
-    def grad_fn(self) -> tape.Node | None:
+    def grad_fn(self) -> Node | None:
         """The tape's record of the op that computed this tensor."""
         fresh(self)
-        return None if self._node is None else tape.opened(self._node)
+        return None if self._node is None else self._node.opened()
 
     @property
     def grad(self) -> Tensor | None:
@@ -172,28 +172,6 @@ class Tensor(Declared):
                     )
                 )
         set_grad(self, value)
-
-    def backward(
-        self,
-        gradient: Tensor | None = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
-        inputs: Any = None,
-    ) -> None:
-        """Compute the gradient of this tensor with respect to every leaf, and add it to ``.grad``.
-
-        Args:
-            gradient: the gradient of some scalar with respect to this tensor, same shape; may be
-                left out for a single element (then it is 1).
-            retain_graph: keep what backward needs, so that it can run again.
-            create_graph: record backward itself, for derivatives of higher order.
-            inputs: accumulate only into these tensors.
-
-        Raises:
-            GradError: if nothing recorded leads here, the graph was freed by an earlier backward,
-                or a value that backward needs was overwritten in place.
-        """
-        tape.backward((self,), (gradient,), retain_graph, create_graph, inputs)
 
     # ---- looking at the value --------------------------------------------------------------
 
