@@ -295,6 +295,56 @@ def test_a_core_that_somebody_takes_is_given_up_and_found_again(monkeypatch):
     assert spent(500) < 0.52e6
 
 
+class Paced:
+    """A pace on such a machine."""
+
+    def __init__(self, monkeypatch):
+        self.clock, self.pace = Clock(monkeypatch), Pace(MOST)
+
+    def spent(self, calls, together):
+        """Nanoseconds a call, when a team takes so many."""
+        self.clock.together, begin = together, self.clock.now
+        for _ in range(calls):
+            self.pace(self.clock.run)
+        return (self.clock.now - begin) / calls
+
+
+@pytest.mark.parametrize("bad", [1.2e6, 1.9e6, 5e6, 20e6])
+def test_a_team_whose_first_tries_went_badly_is_tried_again_soon(bad, monkeypatch):
+    paced = Paced(monkeypatch)
+    paced.spent(8, bad)
+    paced.spent(40, 0.5e6)
+    assert paced.spent(50, 0.5e6) < 0.6e6
+
+
+@pytest.mark.parametrize("slow", [1.0e6, 1.05e6, 1.3e6, 1.9e6, 2.5e6, 6e6, 30e6])
+def test_a_step_that_is_faster_on_one_thread_loses_little_to_trials(slow, monkeypatch):
+    paced = Paced(monkeypatch)
+    first = paced.spent(2000, slow)
+    assert first - 1e6 < 0.02e6 + 3 * (slow - 1e6) / 2000  # but for the very first tries
+    assert paced.spent(3000, slow) < 1.02e6
+
+
+def test_calls_that_take_now_longer_now_shorter_find_the_faster_way(monkeypatch):
+    random = np.random.default_rng(0)
+    paced = Paced(monkeypatch)
+    usual = paced.clock.run
+
+    def noisy(count):
+        usual(count)
+        paced.clock.now += int(random.exponential(2e5) + 5e6 * (random.random() < 0.02))
+
+    paced.clock.run = noisy
+    paced.spent(100, 0.5e6)
+    paced.clock.counts = {1: 0, MOST: 0}
+    paced.spent(2000, 0.5e6)
+    assert paced.clock.counts[MOST] > 1700
+    paced.spent(100, 1.2e6)
+    paced.clock.counts = {1: 0, MOST: 0}
+    paced.spent(2000, 1.2e6)
+    assert paced.clock.counts[1] > 1700
+
+
 # ---- nobody waits for ever ---------------------------------------------------------------------
 
 
