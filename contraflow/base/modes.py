@@ -12,6 +12,7 @@ import numpy as np
 
 __all__ = [
     "RIPE", "Interpreter", "Modes", "Policy", "at_once", "capturing", "current", "local", "policy",
+    "symbols",
 ]  # fmt: skip
 
 
@@ -119,6 +120,10 @@ class Policy:
 
 
 policy = Policy()
+
+# Held while tensors that others may use as well hold symbols, because a step is being captured:
+# another thread that meets one waits here until they have their arrays back.
+symbols = threading.RLock()
 
 
 def capturing() -> bool:

@@ -67,7 +67,7 @@ class Recorder:
         """A handle that stands for a tensor that each call passes."""
         symbol = Value(t.aval, f"argument {len(self.arguments)}")
         handle: Tensor = make(symbol)
-        handle._requires_grad = t._requires_grad
+        handle._requires_grad, handle._grad = t._requires_grad, t._grad
         self.arguments.append(External(handle, None, symbol, None, (None, 0, t._requires_grad)))
         return handle
 
@@ -226,6 +226,8 @@ class Recorder:
             tensor._value = array
         for tensor, before in self.grads.values():
             tensor._grad = before
+        for argument in self.arguments:
+            argument.tensor._grad = None  # that of the tensor for which it stood
 
 
 def shows(op: Op, source: Tensor) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from contraflow.base.errors import CaptureError, lesson
-from contraflow.base.modes import at_once, capturing, current
+from contraflow.base.modes import at_once, capturing, current, symbols
 from contraflow.base.tree import flatten, map_tree
 from contraflow.capture.recorder import External, Recorder
 from contraflow.graph import Graph, Value, drop_dead, evaluate, to_text, verify
@@ -16,7 +17,13 @@ from contraflow.tensor.tensor import Tensor, make, set_grad
 from contraflow.tensor.versions import version_of
 from contraflow.tensor.walk import reachable
 
-__all__ = ["CapturedStep", "Hole", "capture", "check_like", "check_own", "named"]
+__all__ = ["CapturedStep", "Hole", "capture", "check_apart", "check_like", "check_own", "named"]
+
+# a process copied while another thread captures would find its tensors full of symbols
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=symbols.acquire, after_in_parent=symbols.release, after_in_child=symbols.release
+    )
 
 
 def unspent(node: Any) -> bool:
@@ -81,7 +88,9 @@ class CapturedStep:
 
     def actual(self, external: External, given: list[Any]) -> Any:
         owner = external.owner
-        return self.passed(external.tensor if owner is None else owner._grad, given)
+        if owner is not None:
+            return self.passed(owner, given)._grad
+        return self.passed(external.tensor, given)
 
     def _read(self, given: list[Any]) -> list[Any]:
         """The arrays of this call, in the order of the graph's inputs.
@@ -155,6 +164,43 @@ def check_own(t: Any) -> None:
                 "x.detach(), or compute it inside the step",
             )
         )
+    if t._hooks:
+        raise CaptureError(
+            lesson(
+                "an argument of a captured step has hooks: no Python runs when its gradient "
+                "is made",
+                [("argument", t)],
+                "x.detach().requires_grad_(), or change x.grad after the step",
+            )
+        )
+
+
+def check_apart(given: list[Any], written: list[bool], held: list[Any]) -> None:
+    """Refuse arguments that are one and the same where the step leaves something: captured apart,
+    each would get its own.
+
+    Args:
+        given: the arguments; written: which of them the step writes; held: what else it uses.
+    """
+    for k, t in enumerate(given):
+        others = [*given[:k], *given[k + 1 :], *held]
+        if any(other is t for other in others) and t._requires_grad:
+            raise CaptureError(
+                lesson(
+                    "a tensor that requires a gradient reaches the captured step twice",
+                    [("argument", t)],
+                    "pass it once, and use it as often as you like inside the step",
+                )
+            )
+        if written[k] and any(np.shares_memory(t._value, other._value) for other in others):
+            raise CaptureError(
+                lesson(
+                    "an argument that the captured step writes shows the same memory as another "
+                    "tensor that it uses",
+                    [("argument", t)],
+                    "pass x.clone(), or take the part of it inside the step: x[:2]",
+                )
+            )
 
 
 def _settled(results: list[Any], given: list[Any]) -> list[Any]:
@@ -204,7 +250,7 @@ def capture(
     """
     if capturing():
         raise CaptureError(lesson("a step is being captured already"))
-    with at_once():
+    with at_once(), symbols:
         return _capture(function, args, name, locate)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from contraflow.base.errors import ArgumentError, lesson
 from contraflow.compiler.loops import Buffer
 from contraflow.compiler.lower import Check, broken, index_guard, lower
 from contraflow.compiler.native import Native
@@ -100,7 +101,16 @@ class Guarded:
         """Point a buffer at an array; at a copy if kernels cannot use the memory as it is, or must
         not write to it before all was looked at."""
         flags = array.flags
-        if flags.c_contiguous and not (written and (self.careful or not flags.writeable)):
+        if written and not flags.writeable:
+            raise ArgumentError(
+                lesson(
+                    f"{self.source.name} writes to memory that cannot be written: it is expanded, "
+                    "or a read-only array",
+                    [("tensor", f"{array.dtype}{list(array.shape)}")],
+                    "x = x.clone(), and pass or keep that",
+                )
+            )
+        if flags.c_contiguous and not (written and self.careful):
             self.point(buffer, array)
             return True
         copy = np.array(array, order="C")

@@ -218,6 +218,8 @@ class Lazy(Shortcuts):
             if value.array is None:
                 return value.value  # type: ignore[no-any-return]
             value = t._value = value.array
+        elif type(value) is not np.ndarray:
+            value = array_of(t)
         known = self.known.get(id(t))
         if known is not None:
             return known[1]

@@ -17,7 +17,7 @@ import numpy as np
 from contraflow.base.changes import changes
 from contraflow.base.modes import Modes
 from contraflow.base.tree import map_tree
-from contraflow.capture.step import CapturedStep, Hole, check_own
+from contraflow.capture.step import CapturedStep, Hole, check_apart, check_own
 from contraflow.compiler.address import address_of
 from contraflow.compiler.finite import inspect
 from contraflow.compiler.guarded import Back, Guarded, Result
@@ -27,6 +27,7 @@ from contraflow.compiler.native import Native
 from contraflow.compiler.steady import Again, steady
 from contraflow.graph.ir import Value
 from contraflow.tensor.anomaly import anomaly
+from contraflow.tensor.arrays import array_of
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.tensor.versions import version_of
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Gradient", "Returned", "Version"]
 
 value_of, grad_of = attrgetter("_value"), attrgetter("_grad")
+ARRAYS = {np.ndarray}
 SMALL = 1024  # bytes; results up to this size are copied out of memory that never moves
 # Who holds a gradient: its owner, a `Gradient`, the list of them and the question; its array is
 # held by it, by `native` and the question.
@@ -170,6 +172,8 @@ class Version(Guarded):
         if self.tracked:
             for t in given:
                 check_own(t)
+        if not self.owned or True in self.writes_argument:
+            check_apart(given, self.writes_argument, self.held(given))
         if self.guards.moves != self.moves:
             self.read_numbers()
         for output in self.large:
@@ -223,6 +227,8 @@ class Version(Guarded):
         """Point at the arrays that the state has now."""
         held = self.held(given)
         arrays = list(map(value_of, held))
+        if set(map(type, arrays)) != ARRAYS:  # another thread captures a step that uses them
+            arrays = list(map(array_of, held))
         if self.pointed is not None and all(map(is_, arrays, self.pointed)):
             return
         self.pointed = arrays

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.dtypes import DType, default_dtype
-from contraflow.base.errors import DTypeError, GradError, ShapeError, lesson
-from contraflow.base.modes import local
+from contraflow.base.errors import CaptureError, DTypeError, ShapeError, lesson
+from contraflow.base.modes import local, symbols
 from contraflow.ops.record import Operand
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.views import fresh
@@ -37,7 +37,17 @@ def array_of(t: Any, what: str = "an op") -> Array:
     if type(value) is Pending:
         value = t._value = value.settled()
     if type(value) is not np.ndarray:
-        raise GradError(lesson(f"{what} of a value that was captured and not computed"))
+        with symbols:  # another thread may be capturing a step that uses it
+            value = t._value
+    if type(value) is not np.ndarray:
+        raise CaptureError(
+            lesson(
+                f"{what} of a tensor that has no value: it was made while a compiled step was "
+                "captured, and kept outside of it",
+                [("tensor", t.aval)],
+                "return it from the step, and keep what the call returns",
+            )
+        )
     return value
 
 
