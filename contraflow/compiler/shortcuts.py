@@ -156,7 +156,7 @@ class Shortcuts:
             for edge in node.edges:
                 if edge is not None and edge[1] < 0:
                     leaf = edge[0]
-                    if leaf._hooks or leaf._grad is not None:
+                    if leaf._hooks or leaf._grad is not None or not leaf._requires_grad:
                         return None
         return nodes
 

@@ -171,7 +171,8 @@ def leave(
     before, modes.grad = modes.grad, walk.create
     try:
         for leaf, g in done:
-            add_to(leaf, g, given, walk)
+            if leaf._requires_grad:  # it may have been frozen since it was used
+                add_to(leaf, g, given, walk)
     finally:
         modes.grad = before
 

@@ -52,18 +52,19 @@ def write(t: Tensor, new: Any) -> Tensor:
     if tracked and new._node is None:
         # A step of the graph also where the new value has no history, or is a leaf itself.
         new = overwrite(t, new)
-    if t._parent is not None:
-        detached = t._view[0] is alias  # type: ignore[index]
-        if modes.interpreter is not None or (tracked and not detached):
-            write_through(t, new, tracked)
+    detached = t._parent is not None and t._view[0] is alias  # type: ignore[index]
+    if t._parent is not None and (modes.interpreter is not None or (tracked and not detached)):
+        write_through(t, new, tracked and not detached)
+        if not detached:
             return t
-    if modes.interpreter is not None:
-        modes.interpreter.write(t, new)
     else:
-        store(t, new._value)
-    version = version_of(t)
-    version.touch(user_place())
-    t._seen = version.n
+        if modes.interpreter is not None:
+            modes.interpreter.write(t, new)
+        else:
+            store(t, new._value)
+        version = version_of(t)
+        version.touch(user_place())
+        t._seen = version.n
     if tracked:
         t._node, t._index, t._requires_grad = new._node, new._index, new._requires_grad
         changes.tensors += 1

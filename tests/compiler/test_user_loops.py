@@ -90,3 +90,41 @@ def test_backward_through_what_an_update_wrote_is_refused(mode):
         optimizer.step()
         with pytest.raises(cf.GradError, match="overwritten in place"):
             kept.backward()
+
+
+def test_data_that_takes_what_depends_on_parameters():
+    """A low-rank update is merged into the frozen weight, without its history."""
+
+    def loop():
+        frozen = cf.eye(3, dtype=cf.float64)
+        a = cf.full((3, 1), 0.5, dtype=cf.float64, requires_grad=True)
+        optimizer = cf.optim.SGD([a], lr=0.1)
+        losses = []
+        for k in range(STEPS):
+            if k in (RIPE + 3, RIPE + 6):
+                frozen.data += a @ a.t()
+            loss = ((frozen + a @ a.t()).square()).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses += [loss.item(), float(frozen.requires_grad)]
+        return losses
+
+    in_each_mode(loop)
+
+
+@pytest.mark.parametrize("mode", ["eager", "auto", "lazy"])
+def test_what_is_frozen_between_forward_and_backward_gets_no_gradient(mode):
+    cf.set_default_mode(mode)
+    model = small()
+    optimizer = cf.optim.SGD(model.parameters(), lr=0.1)
+    for k in range(STEPS):
+        x, y = batch(k)
+        loss = F.cross_entropy(model(x), y)
+        model[0].weight.requires_grad = k % 2 == 0
+        optimizer.zero_grad()
+        loss.backward()
+        assert (model[0].weight.grad is None) == bool(k % 2)
+        assert model[2].weight.grad is not None
+        model[0].weight.requires_grad = True
+        optimizer.step()
