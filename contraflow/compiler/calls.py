@@ -16,7 +16,7 @@ from weakref import proxy, ref
 import numpy as np
 
 from contraflow.base.changes import changes
-from contraflow.compiler.guards import Holder
+from contraflow.compiler.guards import Holder, alike
 from contraflow.compiler.memory import Point
 from contraflow.graph.ir import Equation, Value
 from contraflow.tensor.folded import Template, template
@@ -177,7 +177,10 @@ class Call:
         return (
             self.module() is module
             and (self.modules == changes.modules or self.same_modules())
-            and all(space.get(name) is value for space, name, value in self.code)
+            and all(
+                space.get(name) is value or alike(space.get(name), value)
+                for space, name, value in self.code
+            )
             and self.same_tensors(lazy)
             and all(in_range(args[t] if type(t) is int else t, size) for t, size in self.indices)
         )

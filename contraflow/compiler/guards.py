@@ -15,7 +15,7 @@ from typing import Any
 from contraflow.base.changes import changes
 from contraflow.capture.step import CapturedStep
 
-__all__ = ["Guards", "name_of", "path_of"]
+__all__ = ["Guards", "alike", "name_of", "path_of"]
 
 value_of, tracked_of, hooks_of = map(attrgetter, ("_value", "_requires_grad", "_hooks"))
 PLAIN = (bool, int, float, str, bytes, type(None))

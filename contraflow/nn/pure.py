@@ -232,11 +232,13 @@ class Body:
             value = getattr(holder, name, None)
             self.reader.depend(vars(holder), name, vars(holder).get(name))
             return value
-        for held in (holder._parameters, holder._buffers, holder._modules):
-            if name in held:
-                return held[name]
-        if name in vars(holder):
-            return not_hidden(vars(holder)[name])
+        for registry in (holder._parameters, holder._buffers, holder._modules):
+            if name in registry:
+                return registry[name]
+        held = vars(holder)
+        if name in held:
+            self.reader.depend(held, name, not_hidden(held[name]))  # also if it is set in there
+            return held[name]
         owner, value = found_in(type(holder), name)
         self.reader.depend(vars(owner), name, not_hidden(value))
         if isinstance(value, FunctionType):

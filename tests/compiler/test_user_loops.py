@@ -128,3 +128,34 @@ def test_what_is_frozen_between_forward_and_backward_gets_no_gradient(mode):
         assert model[2].weight.grad is not None
         model[0].weight.requires_grad = True
         optimizer.step()
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.scale = nn.Linear(4, 3), 1.0
+
+    def forward(self, x):
+        return self.fc(x) * self.scale
+
+
+def test_an_attribute_that_is_set_behind_the_modules_back():
+    def loop():
+        cf.manual_seed(0)
+        model = Scaled().to(cf.float64)
+        optimizer = cf.optim.SGD(model.parameters(), lr=0.1)
+        losses = []
+        for k in range(STEPS):
+            if k == RIPE + 4:
+                model.__dict__["scale"] = 3.0
+            if k == RIPE + 8:
+                object.__setattr__(model, "scale", 0.5)
+            x, y = batch(k)
+            loss = F.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    in_each_mode(loop)
