@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,15 @@ def test_floors():
     from importlinter.cli import lint_imports
 
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    import grimp
+
+    graph = grimp.build_graph("contraflow", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    order = list(TopologicalSorter(imports).static_order())  # raises where there is a circle
+    assert order.index("contraflow.tensor.tensor") < order.index("contraflow.tensor.methods")
 
 
 def test_importing_contraflow_pulls_numpy_only():

@@ -51,6 +51,27 @@ def _numerical(
     return gradient.reshape(x._value.shape)
 
 
+def checked(inputs: tuple[Any, ...]) -> list[tuple[int, Any]]:
+    """The inputs that require a gradient, with their positions; they must be float64."""
+    tracked = [(i, x) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
+    if not tracked:
+        raise GradError(
+            lesson(
+                "gradcheck: no input requires a gradient",
+                fix="cf.randn(3, dtype=cf.float64, requires_grad=True)",
+            )
+        )
+    for i, x in tracked:
+        if x._value.dtype != np.float64:
+            raise DTypeError(
+                lesson(
+                    f"gradcheck needs float64, input {i} is {x.dtype.name}",
+                    fix="x.double().detach().requires_grad_()",
+                )
+            )
+    return tracked
+
+
 @at_once()
 def gradcheck(
     function: Callable[..., Any],
@@ -79,22 +100,7 @@ def gradcheck(
     True
     """
     inputs = _tuple(inputs)
-    tracked = [(i, x) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
-    if not tracked:
-        raise GradError(
-            lesson(
-                "gradcheck: no input requires a gradient",
-                fix="cf.randn(3, dtype=cf.float64, requires_grad=True)",
-            )
-        )
-    for i, x in tracked:
-        if x._value.dtype != np.float64:
-            raise DTypeError(
-                lesson(
-                    f"gradcheck needs float64, input {i} is {x.dtype.name}",
-                    fix="x.double().detach().requires_grad_()",
-                )
-            )
+    tracked = checked(inputs)
     outputs = _floating(function(*inputs))
     rng = np.random.default_rng(0)
     weights = [rng.uniform(0.5, 1.5, o._value.shape) for o in outputs]

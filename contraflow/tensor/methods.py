@@ -137,8 +137,8 @@ def of_family(family: ModuleType) -> dict[str, Any]:
     return found
 
 
-# where the tensor is not the first argument of the function
-TURNED = {
+# what the tables cannot say: the tensor is not the function's first argument, or is checked first
+SPELLED_OUT = {
     "where": lambda x, condition, other: arith.where(condition, x, other),
     "polygamma": lambda x, n: special.polygamma(n, x),
     "float_power_": float_power_,
@@ -157,7 +157,7 @@ def attach(methods: dict[str, Any]) -> None:
 
 set_eager(eager)
 attach(operators())
-attach(TURNED)
+attach(SPELLED_OUT)
 for _family in FAMILIES:
     attach(of_family(_family))
 for _module in OWN:
