@@ -5,8 +5,8 @@ In the order in which it can be read:
 * the value: ``pending``, ``versions``, ``views``, ``arrays``;
 * the handle: ``node``, ``tensor``, ``handles``, ``declared``;
 * an op: ``operands``, ``eager``, ``diagnosis``, ``tape`` (what is kept), ``writing`` (in place);
-* the way back: ``walk``, ``gradients``, ``hooks``, ``grad_mode``, ``anomaly``, ``gradcheck``; nodes of
-  other kinds: ``custom``, ``checkpointing``, ``folded`` (several that stand as one);
+* the way back: ``walk``, ``gradients``, ``hooks``, ``grad_mode``, ``anomaly``, ``gradcheck``; other
+  nodes: ``custom``, ``checkpointing``, ``folded`` (several that stand as one);
 * making tensors: ``create``, ``constructors``, ``rng``, ``sampling``;
 * working with them: ``convert``, ``indexing``, ``fills``, ``printing``, ``questions``,
   ``histogram``, ``unique``; ``methods`` attaches all of it.
