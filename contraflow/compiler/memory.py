@@ -104,13 +104,19 @@ def exactly(attrs: dict[str, Any]) -> str | None:
 
 
 class Back:
-    """A walk back through the tape: what it left at the leaves the last time."""
+    """A walk back through the tape: what it left at the leaves the last time.
 
-    __slots__ = ("end", "grads")
+    Attributes:
+        grads: the positions of leaves, each with the symbol of its gradient.
+        met: those whose gradients were there before and were read, with the symbols of these.
+    """
 
-    def __init__(self, end: Point, grads: list[tuple[int, Value]]) -> None:
-        self.end = end
-        self.grads = grads  # (the position of a leaf, the symbol of its gradient)
+    __slots__ = ("end", "grads", "met")
+
+    def __init__(
+        self, end: Point, grads: list[tuple[int, Value]], met: list[tuple[int, Value]]
+    ) -> None:
+        self.end, self.grads, self.met = end, grads, met
 
 
 class Update:
@@ -121,7 +127,7 @@ class Update:
         fixed, tensors: what decides it (see ``Optimizer.depends``).
         places: what was known of the tensors.
         grads: the symbols of the gradients.
-        written: what had been written on the path.
+        written: the positions of what had been written on the path.
     """
 
     __slots__ = (
@@ -130,7 +136,13 @@ class Update:
     )  # fmt: skip
 
     def __init__(
-        self, end: Point, fixed: Any, tensors: list[Any], places: Any, grads: Any, written: set[int]
+        self,
+        end: Point,
+        fixed: Any,
+        tensors: list[Any],
+        places: Any,
+        grads: Any,
+        written: frozenset[int],
     ) -> None:
         self.end, self.fixed, self.tensors, self.grads = end, fixed, tensors, grads
         self.written = written
@@ -150,7 +162,7 @@ class Update:
             and self.fixed == fixed
             and (tensors is self.tensors or self.same(tensors))
             and self.places == list(map(lazy.known.get, self.ids))
-            and self.written == lazy.writes.keys()
+            and self.written == lazy.overwritten()
         )
 
     def same(self, tensors: list[Any]) -> bool:

@@ -28,6 +28,7 @@ __all__ = ["Shortcuts"]
 
 VARIANTS = 4  # ways of one call that are remembered at a point
 PLAIN = NUMBERS | {str}
+UNMET = "unmet"  # a gradient that lies in memory, and has not been read
 
 
 class Shortcuts:
@@ -99,10 +100,7 @@ class Shortcuts:
         self.order += call.new
         self.known.update(call.known)
         for t, symbol in call.writes:
-            if type(t._value) is not Pending:
-                self.writes[id(t)] = t, t._value
-            t._value = self.pend(symbol)
-            version_of(t).touch()
+            self.overwrite(t, symbol)
         self.point = call.end
         result = self.handle(call.symbol)
         if call.template is not None:
@@ -117,37 +115,58 @@ class Shortcuts:
         what the tape is.
         """
         with self.lock:
-            nodes = self.walkable(root)
-            if nodes is None:
+            found = self.walkable(root)
+            if found is None:
                 run()
                 return
-            key = (root._value.value, retain, *self.writes)
+            nodes, leaves = found
+            held = [leaf._grad for leaf in leaves]
+            states = [g if g is None else self.current(g) or UNMET for g in held]
+            key = (root._value.value, retain, self.overwritten(), *states)
             back = self.point.backs.get(key)
             if back is not None:
                 self.replay(back, [] if retain else nodes)
-                return
-            before, since = self.point, self.since
-            met, leaves = len(self.order), leaves_of(nodes)
-            scalars, writes = len(self.scalars), len(self.writes)
-            run()
-            same = (len(self.order), len(self.scalars), len(self.writes)) == (met, scalars, writes)
-            grads = [(self.known.get(id(t)), t._grad) for t in leaves]
-            if same and since == self.since and all(
-                at is not None and type(g._value) is Pending and g._value.array is None
-                for at, g in grads
-            ):  # fmt: skip
-                # in the order in which they were made, so that the results come in one order
-                made = {id(p): k for k, p in enumerate(self.pending)}
-                grads.sort(key=lambda pair: made[id(pair[1]._value)])
-                left = [(at[0], g._value.value) for at, g in grads]  # type: ignore[index]
-                before.backs[key] = Back(self.point, left)
+            else:
+                self.record_back(key, leaves, held, run)
 
-    def walkable(self, root: Any) -> list[OpNode] | None:
-        """The nodes under a root, if all are this path's own, plain, and their leaves fresh."""
+    def record_back(
+        self, key: Any, leaves: list[Any], held: list[Any], run: Callable[[], None]
+    ) -> None:
+        """Walk, and remember what that leaves; not if it did anything else."""
+        before, since = self.point, self.since
+        met, scalars, writes = len(self.order), len(self.scalars), set(self.writes)
+        run()
+        owners: dict[int, Any] = {
+            id(g): leaf for leaf, g in zip(leaves, held, strict=True) if g is not None
+        }
+        new = [(owners.get(id(g)), g) for g in self.order[met:]]
+        wrote = self.writes.keys() - writes
+        grads = [(self.known.get(id(t)), t._grad) for t in leaves]
+        if (
+            len(self.scalars) != scalars
+            or since != self.since
+            or any(leaf is None for leaf, _ in new)
+            or not wrote <= owners.keys()
+            or any(at is None or g is None or symbol_of(g) is None for at, g in grads)
+        ):
+            return
+        # in the order in which they were made, so that the results come in one order
+        made = {id(p): k for k, p in enumerate(self.pending)}
+        grads.sort(key=lambda pair: made[id(pair[1]._value)])
+        left = [(at[0], g._value.value) for at, g in grads]  # type: ignore[index]
+        more = [(self.known[id(t)][0], self.known[id(g)][1]) for t, g in new]
+        before.backs[key] = Back(self.point, left, more)
+
+    def overwritten(self) -> frozenset[int]:
+        """The positions of the tensors that are to be written."""
+        return frozenset([self.known[i][0] for i in self.writes])
+
+    def walkable(self, root: Any) -> tuple[list[OpNode], list[Any]] | None:
+        """The nodes under a root and their leaves, if all are this path's own and plain."""
         node = root._node
         if node is None or symbol_of(root) is None:
             return None
-        nodes = below(node)
+        nodes, leaves = below(node), {}
         for node in nodes:
             if not isinstance(node, OpNode) or node.hooks is not None:
                 return None
@@ -155,19 +174,34 @@ class Shortcuts:
                 return None
             for edge in node.edges:
                 if edge is not None and edge[1] < 0:
-                    leaf = edge[0]
-                    if leaf._hooks or leaf._grad is not None or not leaf._requires_grad:
-                        return None
-        return nodes
+                    leaves[id(edge[0])] = edge[0]
+        found = list(leaves.values())
+        return (nodes, found) if all(map(can_take, found)) and apart(found) else None
 
     def replay(self, back: Back, spent: list[OpNode]) -> None:
+        """Leave the gradients that a walk left."""
         for node in spent:
             node.release()
-        order, handle = self.order, self.handle
+        order, known = self.order, self.known
+        for position, symbol in back.met:
+            g = order[position]._grad
+            known[id(g)] = len(order), symbol
+            order.append(g)
         for position, value in back.grads:
-            order[position]._grad = handle(value)
+            leaf = order[position]
+            if leaf._grad is None:
+                leaf._grad = self.handle(value)
+            else:
+                self.overwrite(leaf._grad, value)
         changes.tensors += 1
         self.point = back.end
+
+    def overwrite(self, t: Any, symbol: Value) -> None:
+        """A tensor has a new value, which is pending."""
+        if type(t._value) is not Pending:
+            self.writes[id(t)] = t, t._value
+        t._value = self.pend(symbol)
+        version_of(t).touch()
 
     def update(self, optimizer: Any, run: Callable[[], None]) -> None:
         """Update the parameters, or remember that the path has done so before; then compute."""
@@ -195,6 +229,7 @@ class Shortcuts:
         before, since, known = self.point, self.since, dict(self.known)
         met, scalars = len(self.order), len(self.scalars)
         written = {i: t._value for i, (t, _) in self.writes.items()}
+        places_written = self.overwritten()
         run()
         _, tensors, _ = optimizer.depends()  # with the states that the first step makes
         own = set(map(id, tensors))
@@ -202,7 +237,7 @@ class Shortcuts:
         if since != self.since or None in symbols or not own.issuperset(map(id, new)):
             return
         places = [known.get(id(t)) for t in tensors]
-        update = Update(self.point, fixed, tensors, places, symbols, set(written))
+        update = Update(self.point, fixed, tensors, places, symbols, places_written)
         update.met = new
         update.known = {id(t): self.known[id(t)] for t in new}
         update.scalars = self.scalars[scalars:]
@@ -249,11 +284,20 @@ def below(node: Any) -> list[Any]:
     return order
 
 
-def leaves_of(nodes: list[OpNode]) -> list[Any]:
-    """The leaves under nodes, each once."""
-    found = {}
-    for node in nodes:
-        for edge in node.edges:
-            if edge is not None and edge[1] < 0:
-                found[id(edge[0])] = edge[0]
-    return list(found.values())
+def can_take(leaf: Any) -> bool:
+    """Whether a leaf gets its gradient without anybody being asked: it has none, or one that is a
+    plain tensor."""
+    g = leaf._grad
+    if leaf._hooks or not leaf._requires_grad:
+        return False
+    if g is None:
+        return True
+    if type(g._value) is Pending and g._value.array is not None:
+        g._value = g._value.array
+    return g._node is None and g._parent is None and not g._requires_grad and not g._hooks
+
+
+def apart(leaves: list[Any]) -> bool:
+    """Whether no two leaves have one gradient, and no gradient is a leaf."""
+    held = [id(leaf._grad) for leaf in leaves if leaf._grad is not None]
+    return len({*held, *map(id, leaves)}) == len(held) + len(leaves)
