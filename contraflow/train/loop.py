@@ -57,8 +57,9 @@ def fit(
         compile: True makes each step one native call, as ``cf.compile`` does, and whole pieces of
             an epoch where the data are in memory and nothing has to be done after each batch; the
             last digits differ from those without, and side effects of the model happen once.
-            False runs op by op. None makes native what is worth it and loses nothing:
-            ``history.compiled`` says which steps that were, and what speaks against the others.
+            False runs op by op. None makes native what is worth it and loses nothing (in runs
+            of 200 steps or more): ``history.compiled`` says which steps that were, and why others
+            were not.
 
     Returns:
         The history: ``history["loss"]`` is a list with one number an epoch.
@@ -112,7 +113,7 @@ def native_steps(run: Run, saver: Checkpoints | None) -> NativeSteps | None:
     if choice.asked is None:
         why = objection(run)
     elif not choice.asked:
-        why = "compile=False"
+        why = "compile=False, or the default mode is not auto"
     elif not available():
         why = "llvmlite is not installed"
     if why is not None:

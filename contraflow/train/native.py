@@ -13,8 +13,10 @@ from contraflow.base.tree import map_tree
 from contraflow.compiler.epoch import Epoch, plan_of
 from contraflow.compiler.llvm import binding
 from contraflow.compiler.step import Compiled, signature
+from contraflow.nn.parameter import is_lazy
 from contraflow.nn.pure import code_of, ours
 from contraflow.optim.lbfgs import LBFGS
+from contraflow.tensor.anomaly import anomaly
 from contraflow.tensor.tensor import Tensor, make
 from contraflow.train.callbacks import Callback, ClipGradNorm, ClipGradValue, Schedule, changed
 from contraflow.train.run import unpack
@@ -61,18 +63,22 @@ class NativeSteps:
         )
         # what the code of model and loss depends on: names with their values
         self.code = [] if run.choice.asked else code_of_parts(run)
-        self.begin(0)
+        self.steps: dict[int, Compiled] = {}
+        self.of_width(0)
 
-    def begin(self, width: int) -> None:
-        """Nothing is compiled; ``width``: items of a batch, 0: all."""
+    def of_width(self, width: int) -> None:
+        """Steps over batches of so many items come next; 0: all items are of one batch."""
         self.width = width
-        self.step = Compiled(self.plain)
+        self.step = self.steps.setdefault(width, Compiled(self.plain))
 
     # ---- whether it is worth it ------------------------------------------------------------------
 
     def serves(self, batch: list[Any]) -> bool:
         """Whether the step over a batch is native; it is compiled then."""
         choice, step = self.run.choice, self.step
+        if any(map(is_lazy, self.run.model.parameters())):
+            choice.why = "a parameter had no shape yet"
+            return False
         if choice.asked:
             return True
         if choice.over:
@@ -102,8 +108,7 @@ class NativeSteps:
             now = space.get(name)
             if now is not value and not (type(now) is type(value) in PLAIN and now == value):
                 self.run.choice.end(f"{name}, which the model or the loss reads, was changed")
-        if width != self.width:
-            self.begin(width)
+        self.of_width(width)
 
     # ---- what is compiled ----------------------------------------------------------------------
 
@@ -126,6 +131,7 @@ class NativeSteps:
         """A step over a group of batches."""
         widths = {len(unpack(batch)[0]) + 1 for batch in group}
         if len(widths) > 1:
+            self.run.choice.why = "batches of several forms in one step"
             self.eager(group)
             return
         self.look_around(widths.pop())
@@ -196,6 +202,8 @@ def objection(run: Any) -> str | None:
         return why
     if run.choice.over:
         return run.choice.why
+    if anomaly.on:
+        return "anomaly detection looks at every op"
     if run.choice.short():
         return f"a run of {run.choice.planned} steps is too short to repay compiling"
     if not is_own(run.optimizer):
@@ -219,8 +227,10 @@ def is_own(optimizer: Any) -> bool:
 
 
 def code_of_parts(run: Any) -> list[Any]:
-    """What the code of model and loss depends on."""
-    return [*(code_of(run.model) or ()), *(code_of(run.loss) or ())]
+    """What the code of model and loss depends on; attributes are seen by the step's guards."""
+    parts = run.model, run.loss
+    seen = {id(vars(m)) for part in parts if hasattr(part, "modules") for m in part.modules()}
+    return [d for part in parts for d in code_of(part) or () if id(d[0]) not in seen]
 
 
 def wants_batches(callback: Callback) -> bool:

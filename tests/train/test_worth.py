@@ -91,6 +91,27 @@ def test_many_epochs_repay_both_forms_at_once():
     assert run(6, data=lambda: loader(12))[0].compiled == "all steps native"
 
 
+class Maybe(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x, more=None):
+        y = self.layer(x)
+        return y if more is None else y + self.layer(more)
+
+
+def test_batches_of_other_widths_keep_their_steps(monkeypatch):
+    x, y = cf.tensor(X[:10]), cf.tensor(Y[:10])
+    mixed = [(x, y), (x, x, y)] * 3
+    captured = counted(monkeypatch)
+    found = run(6, model=Maybe, data=lambda: mixed)
+    assert found[0].compiled == "all steps native" and len(captured) == 2
+    assert_close(found, run(6, model=Maybe, data=lambda: mixed, compile=False))
+    assert_close(run(6, model=Maybe, data=lambda: mixed, accumulate=2),
+                 run(6, model=Maybe, data=lambda: mixed, accumulate=2, compile=False))  # fmt: skip
+
+
 class Stream(cf.data.IterableDataset):
     """Samples whose number nobody knows."""
 
@@ -302,6 +323,28 @@ def test_without_llvm_nothing_is_compiled_and_nothing_is_said(monkeypatch, recwa
     assert not recwarn.list
 
 
+def test_parameters_without_a_shape_are_made_by_the_first_step():
+    def lazy():
+        return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 3))
+
+    for way, compiled in ((None, "14 of 15 steps native: a parameter"), (True, "14 of 15 steps")):
+        found = run(3, model=lazy, compile=way)
+        assert found[0].compiled.startswith(compiled)
+        assert_close(found, run(3, model=lazy, compile=False))
+
+
+def test_a_second_run_of_a_model_that_was_left_in_evaluation_mode():
+    model = Cooled().eval()
+    assert run(3, model=lambda: model)[0].compiled == "all steps native"
+    assert not model.training
+    assert run(3, model=lambda: model)[0].compiled == "all steps native"
+
+
+def test_anomaly_detection_stays_in_python():
+    with cf.autograd.detect_anomaly():
+        assert run(3)[0].compiled.startswith("0 of 15 steps native: anomaly detection")
+
+
 # ---- what changes on the way ---------------------------------------------------------------------
 
 SCALE = 1.0
@@ -330,6 +373,19 @@ def anneal(run):
     run.model[2].p = 0.1 * (run.epoch % 7)
 
 
+class Cooled(Printing):
+    def __init__(self):
+        super().__init__()
+        self.heat = 1.0
+
+    def forward(self, x):
+        return nn.functional.dropout(self.layer(x) * self.heat, 0.1, self.training)
+
+
+def cool(run):
+    run.model.heat = 0.9**run.epoch
+
+
 def freeze(run):
     run.model[0].weight.requires_grad_(run.epoch % 2 == 0)
 
@@ -345,6 +401,7 @@ CHANGES = {
     "a global": (rescale, Scaled, "5 of 40 steps native: SCALE, which the model"),
     "a number of a module": (anneal, mlp, "25 of 40 steps native: a flag or a number"),
     "what is frozen": (freeze, mlp, "all steps native"),
+    "a number of a user's module": (cool, Cooled, "20 of 40 steps native: a flag or a number"),
     "a hook": (hook_for_an_epoch, mlp, "35 of 40 steps native: Sequential, the model"),
 }
 
@@ -438,10 +495,24 @@ def test_a_run_goes_on_as_it_was_told_to_begin(before, tmp_path):
     assert (rest[0].compiled == "all steps native") is before
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_more_epochs_than_it_was_begun_with(epochs, tmp_path):
+    """A run that was long enough has the bits of a longer one; a shorter one agrees to rounding."""
+    whole = run(5)
+    run(epochs, checkpoints=tmp_path)
+    rest = run(5, checkpoints=tmp_path, resume=True)
+    assert_close(rest, whole)
+    if epochs > 1:
+        assert_same(rest, whole)
+    assert rest[0].compiled.startswith("20 of 25 steps" if epochs == 1 else "all steps native")
+
+
 def test_what_is_said_now_counts_more(tmp_path):
     run(2, compile=True, checkpoints=tmp_path)
     history, _ = run(4, compile=False, checkpoints=tmp_path, resume=True)
-    assert history.compiled == "10 of 20 steps native: compile=False"
+    assert history.compiled == (
+        "10 of 20 steps native: compile=False, or the default mode is not auto"
+    )
 
 
 def test_annealing_is_resumed_to_the_same_bits(tmp_path):
