@@ -27,6 +27,26 @@ from contraflow.tensor.views import fresh, mark_view
 __all__ = ["External", "Recorder"]
 
 CONTIGUOUS = ("reshape", "alias")
+OUTSIDE = (
+    "return the tensor from the step and look at it outside; choose with cf.where(condition, a, b) "
+    "instead of `if`"
+)
+SAME_SHAPE = (
+    "the shape of the result would depend on values: keep it, as in cf.where(mask, x, 0.0) or "
+    "(x * mask).sum() / mask.sum(), or do it outside the step"
+)
+INSTEAD = {  # of what looks at a value: what to write
+    "tensor()": "cf.stack([a, b]) for numbers that are tensors, x.clone() for a copy",
+    "copy.deepcopy": "x.clone()",
+    "copy.copy": "x.clone()",
+    "bincount()": "F.one_hot(x, num_classes).sum(0), or do it outside the step",
+    "histogram()": "cf.histc(x, bins, min, max), or do it outside the step",
+    "nonzero() or a mask that is read": SAME_SHAPE,
+    "a mask that is read": SAME_SHAPE,
+    "masked_select()": SAME_SHAPE,
+    "unique()": SAME_SHAPE,
+    "unique_consecutive()": SAME_SHAPE,
+}
 
 
 @dataclass(eq=False)
@@ -58,6 +78,7 @@ class Recorder:
         self.places: dict[Equation, tuple[Any, Any, Equation | None]] | None = None
         if locate:
             self.places = {}
+        self.refused: CaptureError | None = None  # why a value was not shown
         self._made: dict[Any, Equation] = {}  # nodes of the tape, by what they are the record of
         self._node: Any = None  # the node that backward is at
         self._refreshed: list[tuple[Any, Any]] = []
@@ -145,15 +166,15 @@ class Recorder:
         value = tensor._value
         if isinstance(value, Value) and value in self.constants:
             return self.constants[value]
-        raise CaptureError(
+        self.refused = CaptureError(
             lesson(
                 f"{what} looks at a value while the step is being captured; "
                 "the step runs later, so there is no value yet",
                 [("tensor", tensor.aval)],
-                "return the tensor from the step and look at it outside; "
-                "choose with cf.where(condition, a, b) instead of `if`",
+                INSTEAD.get(what, OUTSIDE),
             )
         )
+        raise self.refused
 
     def checked(self, tensor: Any) -> None:
         """There are no numbers to look at."""

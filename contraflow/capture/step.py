@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -215,6 +215,39 @@ def named(function: Any) -> str:
     return str(name).strip("<>")
 
 
+def refuse_strangers(graph: Graph) -> None:
+    """Refuse symbols of another capture: tensors that were kept outside of a step."""
+    known = {*graph.inputs, *graph.constants}
+    for equation in graph.equations:
+        known.update(equation.outputs)
+    used = [v for equation in graph.equations for v in equation.values]
+    for value in (*used, *graph.outputs, *(new for _, new in graph.writes)):
+        if value not in known:
+            raise CaptureError(
+                lesson(
+                    f"{graph.name} uses a tensor that has no value: it was made while a compiled "
+                    "step was captured, and kept outside of it",
+                    [("tensor", value.aval)],
+                    "return it from the step, and pass what the call returns",
+                )
+            )
+
+
+def returnable(leaf: Any) -> Any:
+    """A returned object, which every call will give; not one that holds tensors of the capture."""
+    held = () if isinstance(leaf, type) else getattr(leaf, "__dict__", {}).values()
+    hides = any(isinstance(part, Tensor) and isinstance(part._value, Value) for part in held)
+    if isinstance(leaf, Iterator) or (hides and not callable(leaf)):
+        raise CaptureError(
+            lesson(
+                f"the step returns a {type(leaf).__name__}, and what is in it would be without "
+                "values",
+                fix="return tensors, or tuples, lists, dicts or dataclasses of them",
+            )
+        )
+    return leaf
+
+
 class Hole:
     """Where an output goes in the returned tree."""
 
@@ -262,16 +295,20 @@ def _capture(
     for leaf in flatten(args):
         if isinstance(leaf, Tensor):
             check_own(leaf)
+        elif hasattr(leaf, "_facts"):  # a module or an optimiser
+            recorder.given(leaf)
     symbols = map_tree(lambda x: recorder.argument(x) if isinstance(x, Tensor) else x, args)
     modes.interpreter = recorder
     try:
         result = function(*symbols)
+        if recorder.refused is not None:  # and the function went on without the value
+            raise recorder.refused
         outputs: list[Value] = []
         unfinished: list[Any] = []  # results that backward has not passed yet
 
         def hole(leaf: Any) -> Any:
             if not isinstance(leaf, Tensor):
-                return leaf
+                return returnable(leaf)
             if unspent(leaf._node):
                 unfinished.append(leaf.aval)
             outputs.append(recorder.symbol(leaf))
@@ -296,5 +333,6 @@ def _capture(
         [(external.input, new) for external, new in written],
         recorder.constants,
     )
+    refuse_strangers(graph)
     written_to = [external for external, _ in written]
     return CapturedStep(verify(drop_dead(graph)), recorder, written_to, grads, tree, unfinished)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import update_wrapper
 from itertools import count
 from operator import length_hint
 from threading import RLock
 from time import perf_counter
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from contraflow.base.dtypes import default_dtype
 from contraflow.base.errors import CaptureError, lesson
 from contraflow.base.memory import collected_later
 from contraflow.base.modes import Modes, at_once, capturing, current, local
+from contraflow.base.tree import is_record, parts_of
 from contraflow.capture.step import CapturedStep, capture, named
 from contraflow.compiler.epoch import run_epoch
 from contraflow.compiler.explain import report
@@ -78,9 +81,24 @@ def compile(function: Any = None, *, check_finite: bool = False, **options: Any)
             lesson(f"compile does not take {', '.join(sorted(unknown))}", fix="cf.compile(step)")
         )
     kind = Compiled if available() else Eager
-    if function is None:
-        return lambda function: kind(function, check_finite)
-    return kind(function, check_finite)
+
+    def made(function: Any) -> Any:
+        if isinstance(function, staticmethod | classmethod):
+            return type(function)(made(function.__func__))
+        return kind(checked(function), check_finite)
+
+    return made if function is None else made(function)
+
+
+def checked(function: Any) -> Any:
+    """The function, if it is one that can run at once."""
+    if not callable(function):
+        rule = f"compile takes a function, not {type(function).__name__}"
+    elif inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        rule = "compile takes a plain function: this one would stop in the middle"
+    else:
+        return function
+    raise CaptureError(lesson(rule, fix="cf.compile(step) for def step(x, y): ... return loss"))
 
 
 class Compiled:
@@ -94,6 +112,20 @@ class Compiled:
         self.last_epoch = ""  # how its batches went through
         if hasattr(function, "__name__"):
             update_wrapper(self, function)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """In a class it is a method, as the function would be."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        """What it does not have itself is the function's: ``compiled.parameters()`` of a module."""
+        if name == "function":  # not there yet
+            raise AttributeError(name)
+        return getattr(self.function, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        """A copy compiles for itself."""
+        return type(self)(deepcopy(self.function, memo), self.check_finite)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         modes = local.modes
@@ -325,8 +357,15 @@ def add_form(value: Any, key: list[Any], given: list[Tensor]) -> None:
         key += (float, value.hex())  # -0.0 is not 0.0, and NaN is itself
     elif isinstance(value, np.generic):
         key += (type(value), value.tobytes())
-    elif value is None or isinstance(value, bool | int | str | bytes):
+    elif value is None or isinstance(value, bool | int | str | bytes | complex | range | frozenset):
         key += (type(value), value)
+    elif isinstance(value, slice):
+        add_form((slice, value.start, value.stop, value.step), key, given)
+    elif isinstance(value, set):
+        key += (set, frozenset(value))
+    elif is_record(value):
+        key.append(type(value))
+        add_form(dict(parts_of(value)), key, given)
     else:
         key.append(Same(value))
 
@@ -360,6 +399,9 @@ def leaves(
         elif isinstance(value, tuple | list):
             for k, part in enumerate(value):
                 yield from walk(f"{name}[{k}]", part)
+        elif is_record(value):
+            for key, part in parts_of(value):
+                yield from walk(f"{name}.{key}", part)
         else:
             yield name, value
 

@@ -240,7 +240,7 @@ class Version(Guarded):
 
     def point_argument(self, k: int, t: Tensor, back: Back) -> None:
         """Point at a tensor that was passed."""
-        array, buffer, written = t._value, self.arguments[k], self.writes_argument[k]
+        array, buffer, written = array_of(t), self.arguments[k], self.writes_argument[k]
         # an argument that shows memory which the step writes is read as it is now
         shown = t._version is not None and t._version in self.written
         if written or shown or not array.flags.c_contiguous:

@@ -4,6 +4,7 @@ order, as in PyTorch."""
 
 from __future__ import annotations
 
+from operator import index as index_of
 from typing import Any
 
 import numpy as np
@@ -219,7 +220,7 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     >>> cf.topk(cf.tensor([3.0, 1.0, 2.0]), 2).indices
     tensor([0, 2])
     """
-    lifted, dim = along("topk", input, dim)
+    lifted, dim, k = *along("topk", input, dim), index_of(k)
     _topk_shape(lifted.aval, k, dim, largest)
     index = topk_index(lifted, k=k, dim=dim, largest=bool(largest))
     values = gather_op(lifted, index, dim=dim)
@@ -236,6 +237,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     >>> cf.kthvalue(cf.tensor([3.0, 1.0, 2.0]), 2).values
     tensor(2.)
     """
+    k = index_of(k)
     lifted, read = along("kthvalue", input, dim)
     _kth_shape(lifted.aval, k - 1, read, True)
     return _KthValue(*pick(kth_index, input, dim, keepdim, k=k - 1))

@@ -102,7 +102,7 @@ def from_sequence(data: Any) -> Array:
 def plain(item: Any) -> Any:
     """Nested lists with numbers in place of the tensors in them."""
     if isinstance(item, Operand):
-        return look(item, "tolist()").tolist()
+        return look(item, "tensor()").tolist()
     return [plain(i) for i in item] if isinstance(item, list | tuple) else item
 
 

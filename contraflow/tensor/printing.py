@@ -11,6 +11,8 @@ import numpy as np
 
 from contraflow.base.dtypes import bool_, default_dtype, int64
 from contraflow.base.errors import ArgumentError, lesson
+from contraflow.base.modes import capturing
+from contraflow.tensor.arrays import look
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.tensor import Tensor
 
@@ -162,6 +164,13 @@ def tensor_repr(t: Any) -> str:
     return f"tensor({', '.join(parts)})"
 
 
+def tensor_str(t: Any) -> str:
+    """As ``repr``; refused while a step is captured, where it would show no number, and once."""
+    if capturing() and not isinstance(value_of(t), np.ndarray):
+        look(t, "print() or str()")
+    return tensor_repr(t)
+
+
 def tensor_html(t: Any) -> str:
     """A table for notebooks: shape and dtype above, the numbers of a vector or a matrix below; of
     long ones the first rows and columns. Everything else is its ``repr``."""
@@ -188,7 +197,12 @@ def tensor_html(t: Any) -> str:
 def tensor_format(t: Any, spec: str) -> str:
     """``f"{loss:.4f}"`` works for a tensor of one element; a 0-d tensor shows its number."""
     number = spec or (type(t) is Tensor and not t.ndim)
-    return format(t.item(), spec) if number else repr(t)
+    return format(t.item(), spec) if number else str(t)
 
 
-METHODS = {"__repr__": tensor_repr, "_repr_html_": tensor_html, "__format__": tensor_format}
+METHODS = {
+    "__repr__": tensor_repr,
+    "__str__": tensor_str,
+    "_repr_html_": tensor_html,
+    "__format__": tensor_format,
+}

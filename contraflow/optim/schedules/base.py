@@ -8,18 +8,22 @@ from typing import Any
 
 from contraflow.base.errors import (
     ArgumentError,
+    CaptureError,
     ContraflowError,
     DTypeError,
     StateError,
     lesson,
 )
+from contraflow.base.modes import capturing
 from contraflow.optim.optimizer import Optimizer
 from contraflow.optim.rule import Domain, check, concrete
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.tensor import Tensor
 from contraflow.tensor.writing import write
 
-__all__ = ["LRScheduler", "ScheduleWarning", "each", "plain", "require", "set_value"]
+__all__ = [
+    "LRScheduler", "ScheduleWarning", "check_outside", "each", "plain", "require", "set_value",
+]  # fmt: skip
 
 
 class ScheduleWarning(UserWarning):
@@ -48,6 +52,18 @@ def set_value(group: dict[str, Any], key: str, value: float) -> None:
             write(held, held * 0.0 + float(value))
     else:
         group[key] = value
+
+
+def check_outside() -> None:
+    """Refuse to step within a compiled step: it would happen once, while that is captured."""
+    if capturing():
+        raise CaptureError(
+            lesson(
+                "scheduler.step() in a compiled step would run once, while that is captured",
+                fix="call it after the step: step(x, y); scheduler.step(); every call of the step "
+                "reads the learning rate anew",
+            )
+        )
 
 
 def each(owner: Any, name: str, value: Any, optimizer: Optimizer) -> list[Any]:
@@ -150,6 +166,7 @@ class LRScheduler:
         Call it after the optimiser's ``step``: otherwise the first rate is never used, and a
         ``ScheduleWarning`` says so.
         """
+        check_outside()
         if self._step_count == 1 and not self.optimizer._stepped:
             warnings.warn(
                 lesson("scheduler.step() before optimizer.step() skips the first learning rate",

@@ -8,7 +8,7 @@ from typing import Any
 
 from contraflow.base.errors import ArgumentError, DTypeError, StateError, lesson
 from contraflow.optim.optimizer import Optimizer
-from contraflow.optim.schedules.base import LRScheduler, set_value
+from contraflow.optim.schedules.base import LRScheduler, check_outside, set_value
 from contraflow.optim.schedules.plateau import ReduceLROnPlateau
 
 __all__ = ["ChainedScheduler", "SequentialLR"]
@@ -135,6 +135,7 @@ class SequentialLR(_Combined):
 
     def step(self, epoch: None = None) -> None:
         """Go on to the next epoch, with the schedule whose turn it is."""
+        check_outside()
         self.last_epoch += 1
         turn = bisect_right(self._milestones, self.last_epoch)
         part = self._schedulers[turn]
@@ -182,6 +183,7 @@ class ChainedScheduler(_Combined):
 
     def step(self, epoch: None = None) -> None:
         """Step every schedule."""
+        check_outside()
         for part in self._schedulers:
             part.step()
         self._last_lr = self._current()

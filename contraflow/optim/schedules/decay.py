@@ -9,7 +9,7 @@ from typing import Any
 
 from contraflow.optim.optimizer import Optimizer
 from contraflow.optim.rule import Domain, finite, nonnegative, real
-from contraflow.optim.schedules.base import LRScheduler, require
+from contraflow.optim.schedules.base import LRScheduler, check_outside, require
 
 __all__ = [
     "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LinearLR",
@@ -314,6 +314,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def step(self, epoch: float | None = None) -> None:
         """Go on by one epoch, or to ``epoch``, which may be a fraction."""
+        check_outside()
         if epoch is not None:
             require(self, "epoch", epoch, nonnegative)
         elif self.last_epoch < 0:

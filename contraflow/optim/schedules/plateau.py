@@ -8,7 +8,14 @@ from typing import Any
 from contraflow.base.errors import ArgumentError, lesson
 from contraflow.optim.optimizer import Optimizer
 from contraflow.optim.rule import Domain, nonnegative, one_of, real
-from contraflow.optim.schedules.base import LRScheduler, each, plain, require, set_value
+from contraflow.optim.schedules.base import (
+    LRScheduler,
+    check_outside,
+    each,
+    plain,
+    require,
+    set_value,
+)
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -65,6 +72,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: Any = None, epoch: int | None = None) -> None:
         """Take in the metric of an epoch (a number, or a tensor of one element)."""
+        check_outside()
         if metrics is None:
             raise ArgumentError(
                 lesson(
