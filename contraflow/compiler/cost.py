@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from contraflow.compiler.loops import Contraction, Convolution, Draw, Kernel, Opaque, Serial
+from contraflow.compiler.loops import Contraction, Convolution, Draw, Kernel, Opaque, Serial, Visits
 from contraflow.compiler.schedule import DEAR
 
 __all__ = ["flops", "seconds", "traffic"]
@@ -19,6 +19,8 @@ ALONE_POINT = 1e-9  # whatever goes one by one
 
 def flops(kernel: Kernel) -> int:
     """Floating-point operations, a multiplication with its addition counted as two."""
+    if isinstance(kernel.anchor, Visits):
+        return sum(map(flops, kernel.anchor.members))
     points = prod(kernel.dims)
     product = 0
     if isinstance(kernel.anchor, Contraction):
@@ -37,6 +39,8 @@ def traffic(kernel: Kernel) -> int:
 def seconds(kernel: Kernel) -> float:
     """About how long one thread works on it."""
     points, anchor = prod(kernel.dims), kernel.anchor
+    if isinstance(anchor, Visits):
+        return sum(map(seconds, anchor.members))
     if isinstance(anchor, Serial | Opaque):
         return points * ALONE_POINT + traffic(kernel) * BYTE
     total = traffic(kernel) * BYTE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contraflow.compiler.cost import flops, traffic
-from contraflow.compiler.loops import Contraction, Convolution, Draw, Kernel, Opaque, Serial
+from contraflow.compiler.loops import Contraction, Convolution, Draw, Kernel, Opaque, Serial, Visits
 from contraflow.compiler.rates import rates
 from contraflow.compiler.timing import kernel_seconds, total_seconds
 
@@ -31,6 +31,8 @@ def kind(kernel: Kernel) -> str:
         return kernel.anchor.form  # scan, scatter, argsort ...
     if isinstance(kernel.anchor, Opaque):
         return "NumPy"
+    if isinstance(kernel.anchor, Visits):
+        return f"{len(kernel.anchor.members)} loops"
     return "reduction" if kernel.reductions else "loop"
 
 

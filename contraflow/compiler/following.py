@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contraflow.compiler.emit import Emitter, kind_of
 from contraflow.compiler.image import plus, times
-from contraflow.compiler.kernels import Body, across, combine, identity, strips
+from contraflow.compiler.kernels import Body, identity
 from contraflow.compiler.loops import Buffer, Kernel
 from contraflow.compiler.positions import Axis
 from contraflow.compiler.space import flattened, is_flat, seen_from
+from contraflow.compiler.sums import sum_row
 
 __all__ = ["Following", "start_sums"]
 
@@ -67,23 +68,6 @@ class Following:
 
     def line(self, block: str, start: str, width: int) -> None:
         """The expressions at ``width`` positions from ``start`` on; sums stay in registers."""
-        e, body = self.e, self.body
-        for lanes, begin, end in strips(width):
-            with e.wide(lanes):
-                starts = []
-                for r in body.kernel.reductions:
-                    of = kind_of(r.node.dtype)
-                    starts.append((e.const(identity(r.kind, r.node.dtype), of), e.type(of)))
-                with e.loop(begin, end, lanes, starts) as (i, state):
-                    index = plus(e, i, start)
-                    env = body.evaluate(index, e.load(e.gep(block, i, self.kind), self.kind))
-                    for place, node in body.kernel.stores:
-                        body.store(place, env[node], index)
-                    for r, now in zip(body.kernel.reductions, state.now, strict=True):
-                        state.next.append(combine(e, r.kind, now, env[r.node]))
-                totals = [
-                    across(e, r.kind, reg)
-                    for r, reg in zip(body.kernel.reductions, state.final, strict=True)
-                ]
-            for r, total in zip(body.kernel.reductions, totals, strict=True):
-                body.accumulate(r, total, "0")
+        e, kind = self.e, self.kind
+        sum_row(self.body, width, self.body.kernel.reductions, start,
+                lambda i: e.load(e.gep(block, i, kind), kind))  # fmt: skip

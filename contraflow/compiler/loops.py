@@ -28,6 +28,7 @@ __all__ = [
     "Place",
     "Reduction",
     "Serial",
+    "Visits",
 ]
 
 
@@ -69,6 +70,10 @@ class Place:
             0 if n == 1 else s for n, s in zip(self.shape, self.strides, strict=True)
         ]
         return Place(self.buffer, self.offset, shape, tuple(strides))
+
+    def points(self) -> int:
+        """How many elements it shows, each counted once."""
+        return prod(n for n, s in zip(self.shape, self.strides, strict=True) if s)
 
 
 def contiguous(shape: Shape) -> tuple[int, ...]:
@@ -165,11 +170,20 @@ class Opaque:
 
 
 @dataclass(eq=False)
+class Visits:
+    """Loop nests over the same slices, which come one after the other: all ``members`` do their
+    work on a slice while it is in the cache. ``along``: the dimension of each that numbers them."""
+
+    members: list[Kernel]
+    along: list[int]
+
+
+@dataclass(eq=False)
 class Kernel:
     """One fused loop nest."""
 
     dims: Shape
-    anchor: Contraction | Convolution | Draw | Serial | Opaque | None = None
+    anchor: Contraction | Convolution | Draw | Serial | Opaque | Visits | None = None
     product: Node | None = None
     stores: list[tuple[Place, Node]] = field(default_factory=list)
     reductions: list[Reduction] = field(default_factory=list)
@@ -210,6 +224,9 @@ class Kernel:
             yield from (p for p in self.anchor.inputs if isinstance(p, Place))
         if isinstance(self.anchor, Serial):
             yield from self.anchor.inputs
+        if isinstance(self.anchor, Visits):
+            for member in self.anchor.members:
+                yield from (*member.reads(), *member.gulps())
         yield from (n.place for n in self.nodes() if n.op == "take" and n.place is not None)
 
     def writes(self) -> Iterator[Place]:
@@ -217,3 +234,6 @@ class Kernel:
         yield from (r.into for r in self.reductions)
         if isinstance(self.anchor, Opaque | Serial):
             yield from self.anchor.outputs
+        if isinstance(self.anchor, Visits):
+            for member in self.anchor.members:
+                yield from member.writes()

@@ -33,8 +33,9 @@ from contraflow.compiler.loops import (
     Opaque,
     Place,
     Serial,
+    Visits,
 )
-from contraflow.compiler.nests import loops
+from contraflow.compiler.nests import loops, visits
 from contraflow.compiler.pace import Pace
 from contraflow.compiler.phases import phases, seconds_together
 from contraflow.compiler.pool import MOST, pool, settle, yielding
@@ -107,6 +108,8 @@ def write_kernel(kernel: Kernel, scratch: Buffer | None, divided: bool) -> Text:
     """The function of a kernel; ``divided``: it should be in parts, if it can be."""
     if isinstance(kernel.anchor, Serial):
         return serial(kernel)
+    if isinstance(kernel.anchor, Visits):
+        return visits(kernel.anchor)
     if scratch is None:
         return drawn(kernel) if isinstance(kernel.anchor, Draw) else loops(kernel, divided)
     if isinstance(kernel.anchor, Contraction):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
-from contraflow.compiler.emit import Emitter, Reg, kind_of
+from contraflow.compiler.emit import Emitter
 from contraflow.compiler.kernels import (
     LANES,
     Body,
     Text,
-    across,
-    combine,
-    identity,
     rebuilt,
     strips,
 )
-from contraflow.compiler.loops import Kernel, Place, Reduction
+from contraflow.compiler.loops import Kernel, Place, Reduction, Visits
+from contraflow.compiler.sums import sum_row
 
-__all__ = ["loops"]
+__all__ = ["loops", "visits"]
 
 CHUNK = 16  # neighbours of the last dimension that stay together, so that vectors are the same
 ENOUGH = 16  # units that can be dealt out evenly
@@ -28,7 +28,7 @@ def loops(kernel: Kernel, divided: bool = False) -> Text:
     """The function of a kernel without an anchor; ``divided``: in parts, if it can be."""
     if not kernel.dims:
         kernel = one_dimensional(kernel)
-    kernel = collapsed(kernel)
+    kernel, _ = collapsed(kernel)
     e = Emitter()
     body = Body(kernel, e)
     chosen = divisible(kernel) if divided and 0 not in kernel.dims else None
@@ -43,8 +43,27 @@ def loops(kernel: Kernel, divided: bool = False) -> Text:
     return Text(e, body.buffers, cut.units if cut else 0)
 
 
-def collapsed(kernel: Kernel) -> Kernel:
-    """The same kernel with neighbouring dimensions walked as one where every stride allows it."""
+def visits(v: Visits) -> Text:
+    """The function of nests that look at one slice after the other; a unit of work is a slice."""
+    e, units = Emitter(), v.members[0].dims[v.along[0]]
+    members = [collapsed(kernel, d) for kernel, d in zip(v.members, v.along, strict=True)]
+    bodies = [Body(kernel, e) for kernel, _ in members]
+    buffers = list(dict.fromkeys(b for body in bodies for b in body.buffers))
+    names = {b: f"%a{k}" for k, b in enumerate(buffers)}
+    with e.loop("%begin", "%end") as i:
+        for body, (kernel, d) in zip(bodies, members, strict=True):
+            body.names = names
+            cut = Slice(d, i)
+            clear_part(body, cut)
+            if prod(kernel.dims):
+                _nest(body, [], cut)
+    e.line("ret void")
+    return Text(e, buffers, units)
+
+
+def collapsed(kernel: Kernel, apart: int = -1) -> tuple[Kernel, int]:
+    """The same kernel with neighbouring dimensions walked as one where every stride allows it, but
+    for the dimension ``apart``; and where that is now."""
     dims = list(kernel.dims)
     linear: list[tuple[int, ...]] = [p.strides for p in (*kernel.reads(), *kernel.writes())]
     linear += [n.value[1] for n in kernel.nodes() if n.op == "index"]
@@ -53,7 +72,7 @@ def collapsed(kernel: Kernel) -> Kernel:
     for d, size in enumerate(dims):
         if size == 1:  # a dimension of one place is no dimension
             continue
-        if groups:
+        if groups and apart not in (d, groups[-1][-1]):
             last = groups[-1][-1]
             alike = all((last in r) == (d in r) for r in fixed)
             if alike and all(s[last] == s[d] * size for s in linear):
@@ -66,12 +85,13 @@ def collapsed(kernel: Kernel) -> Kernel:
         return tuple(s[g[-1]] for g in groups)
 
     shape = tuple(prod(dims[d] for d in g) for g in groups)
-    return rebuilt(
+    new = rebuilt(
         kernel, shape,
         lambda p: Place(p.buffer, p.offset, shape, strides(p.strides)),
         lambda start, s: (start, strides(s)),
         lambda reduced: tuple(i for i, g in enumerate(groups) if g[0] in reduced),
     )  # fmt: skip
+    return new, groups.index([apart]) if apart >= 0 else -1
 
 
 def one_dimensional(kernel: Kernel) -> Kernel:
@@ -121,7 +141,14 @@ class Cut:
         return (self.first, self.stop) if d == self.dim else (0, kernel.dims[d])
 
 
-def clear_part(body: Body, cut: Cut) -> None:
+class Slice:
+    """One place of a dimension."""
+
+    def __init__(self, dim: int, index: str) -> None:
+        self.dim, self.index = dim, index
+
+
+def clear_part(body: Body, cut: Cut | Slice) -> None:
     """Fill what belongs to the part in the memory of the reductions with their identities."""
     e, kernel = body.e, body.kernel
 
@@ -129,7 +156,7 @@ def clear_part(body: Body, cut: Cut) -> None:
         if not kept:
             body.begin(r, offset)
             return
-        with e.loop(*cut.bounds(kernel, kept[0])) as i:
+        with places(e, kernel, kept[0], cut) as i:
             step = e.value(f"mul nsw i64 {i}, {r.into.strides[kept[0]]}", "i64")[0]
             walk(r, kept[1:], e.value(f"add nsw i64 {offset}, {step}", "i64")[0])
 
@@ -140,20 +167,33 @@ def clear_part(body: Body, cut: Cut) -> None:
 # ---- the loops ---------------------------------------------------------------------------------
 
 
-def _nest(body: Body, indices: list[str], cut: Cut | None) -> None:
+@contextmanager
+def places(e: Emitter, kernel: Kernel, d: int, cut: Cut | Slice | None) -> Iterator[str]:
+    """Walk a dimension, or what belongs to the part."""
+    if isinstance(cut, Slice) and d == cut.dim:
+        yield cut.index
+        return
+    bounds = cut.bounds(kernel, d) if isinstance(cut, Cut) else (0, kernel.dims[d])
+    with e.loop(*bounds) as i:
+        yield i
+
+
+def _nest(body: Body, indices: list[str], cut: Cut | Slice | None) -> None:
     e, kernel, d = body.e, body.kernel, len(indices)
     n = kernel.dims[d]
     if d < len(kernel.dims) - 1:
-        begin, end = cut.bounds(kernel, d) if cut else (0, n)
-        with e.loop(begin, end) as i:
+        with places(e, kernel, d, cut) as i:
             _nest(body, [*indices, i], cut)
         return
     body.enter_row(indices)
     body.prepare()
     inner = [r for r in kernel.reductions if d in r.reduced]
     if inner:
-        _reduce_row(body, n, inner)
-    elif cut and cut.dim == d:
+        sum_row(body, n, inner)
+    elif isinstance(cut, Slice) and cut.dim == d:
+        with e.wide(1):
+            body.point(cut.index)
+    elif isinstance(cut, Cut) and cut.dim == d:
         with e.wide(LANES), e.loop(cut.first, cut.whole, LANES) as i:
             body.point(i)
         if n % LANES:
@@ -180,32 +220,3 @@ def _row(body: Body, pieces: list[tuple[int, int, int]]) -> None:
     for lanes, begin, end in pieces:
         with body.e.wide(lanes), body.e.loop(begin, end, lanes) as i:
             body.point(i)
-
-
-def _reduce_row(body: Body, n: int, inner: list[Reduction]) -> None:
-    """The innermost loop where it is reduced: accumulators stay in registers."""
-    e = body.e
-    results: list[list[Reg]] = [[] for _ in inner]
-    for lanes, begin, end in strips(n):
-        with e.wide(lanes):
-            starts = []
-            for r in inner:
-                kind = kind_of(r.node.dtype)
-                starts.append((e.const(identity(r.kind, r.node.dtype), kind), e.type(kind)))
-            with e.loop(begin, end, lanes, starts) as (i, state):
-                env = body.evaluate(i)
-                for place, node in body.kernel.stores:
-                    body.store(place, env[node], i)
-                for r in body.kernel.reductions:
-                    if r in inner:
-                        now = state.now[inner.index(r)]
-                        state.next.append(combine(e, r.kind, now, env[r.node]))
-                    else:
-                        body.accumulate(r, env[r.node], i)
-            for found, reg, r in zip(results, state.final, inner, strict=True):
-                found.append(across(e, r.kind, reg))
-    for found, r in zip(results, inner, strict=True):
-        total = found[0]
-        for more in found[1:]:
-            total = combine(e, r.kind, total, more)
-        body.accumulate(r, total, "0")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.shapes import Shape
+from contraflow.compiler.again import again
 from contraflow.compiler.finish import finish
 from contraflow.compiler.forms import (
     convolve,
@@ -30,6 +31,7 @@ from contraflow.compiler.loops import Buffer, Kernel, Node, Opaque, Place, conti
 from contraflow.compiler.ordered import argsort, extremum, running, scan, scatter, topk
 from contraflow.compiler.pointwise import POINTWISE
 from contraflow.compiler.views import VIEWS, moved
+from contraflow.compiler.visits import together
 from contraflow.compiler.windows import join, pool, spread
 from contraflow.graph.ir import Equation, Graph, Operand, Value, operands
 
@@ -103,7 +105,8 @@ class Scheduler:
         self.loads: dict[tuple[int, Place], Node] = {}
         self.floating: dict[Value, Equation] = {}  # of loads alone: computed where it is used
         self.copies: dict[tuple[int, Value], Node] = {}
-        self.tests: dict[Value, Equation] = {}  # comparisons: cheaper to repeat than to keep
+        self.listed: dict[tuple[int, int], Node] = {}  # the nodes of a kernel's ops
+        self.cheap: dict[Value, Equation] = {}  # made in a kernel, but cheap enough to be repeated
         for value, buffer in zip(graph.inputs, self.program.inputs, strict=True):
             self.places[value] = Place.of(buffer, value.shape)
         for value, array in graph.constants.items():
@@ -151,13 +154,12 @@ class Scheduler:
         for v in values:
             if v in self.leaves or v in self.numbers:
                 continue
-            if self.repeats(v, dims):
-                earliest = max(earliest, *map(self.known, self.tests[v].values))
-            elif v in self.floating and v.shape == dims:
+            if v in self.floating and v.shape == dims:
                 earliest = max(earliest, self.afloat(v))
             elif self.joins(v, dims):
-                earliest = max(earliest, self.made[v][0])
-                producers.add(self.made[v][0])
+                first, repeated = self.made[v][0], again(self, v, dims)
+                producers.add(first)
+                earliest = max(earliest, min(first, repeated[1]) if repeated else first)
             else:
                 earliest = max(earliest, self.ready(v))
         alike = self.alike[dims]
@@ -170,23 +172,21 @@ class Scheduler:
 
     def node(self, operand: Operand, dtype: np.dtype[Any], dims: Shape, number: int) -> Node:
         """An operand at a point of kernel ``number``."""
-        if isinstance(operand, Value) and operand in self.floating and operand.shape == dims:
-            return self.copied(operand, number)
-        if self.repeats(operand, dims) and self.made[operand][0] != number:  # type: ignore[index]
-            key = (number, operand)
-            if key not in self.copies:
-                self.copies[key] = self.apply(self.tests[operand], number)  # type: ignore[index]
-            return self.copies[key]  # type: ignore[index]
         if not isinstance(operand, Value):
             if isinstance(operand, float) and dtype.kind != "f":
                 dtype = np.dtype(np.float64)  # a half is not 0 where it meets whole numbers
             return Node("const", (), dtype, value=operand)
+        if operand in self.floating and operand.shape == dims:
+            return self.copied(operand, self.floating[operand], number)
         if operand in self.numbers:
             return Node("const", (), operand.dtype, value=self.numbers[operand])
         if operand in self.leaves:
             return self.leaf(operand, dims)
         if self.joins(operand, dims) and self.made[operand][0] == number:
             return self.made[operand][1]
+        repeated = again(self, operand, dims)
+        if repeated:
+            return self.copied(operand, repeated[0], number)
         place = self.place(operand).stretched(dims)
         found = self.loads.get((number, place))
         if found is None:
@@ -210,27 +210,18 @@ class Scheduler:
             return
         number = self.home(list(e.values), out.shape)
         self.made[out] = (number, self.apply(e, number))
-        if out.dtype.kind == "b" and out.shape:
-            self.tests[out] = e
-
-    def repeats(self, value: Operand, dims: Shape) -> bool:
-        """Whether a comparison is made again where it is used: all it compares lies in memory."""
-        if not isinstance(value, Value) or value not in self.tests or value.shape != dims:
-            return False
-        if value in self.places:
-            return False
-        return all(v in self.places or v in self.numbers for v in self.tests[value].values)
-
-    def known(self, value: Value) -> int:
-        return 0 if value in self.numbers else self.ready(value)
+        if out.shape and e.op.name not in DEAR:
+            self.cheap[out] = e
 
     def apply(self, e: Equation, number: int) -> Node:
         """A pointwise equation as an expression of kernel ``number``."""
         (out,) = e.outputs
         dtype = next((v.dtype for v in reversed(e.inputs) if isinstance(v, Value)), out.dtype)
         args = tuple(self.node(v, dtype, out.shape, number) for v in e.inputs)
+        node = Node(e.op.name, args, out.dtype, value=e.attrs)
+        self.listed[number, len(self.kernels[number].ops)] = node
         self.kernels[number].ops.append(e.op.name)
-        return Node(e.op.name, args, out.dtype, value=e.attrs)
+        return node
 
     # An op whose operands all come from memory could be computed anywhere after they are ready.
     # It waits until something uses it, and is computed there: once more for each kernel that does.
@@ -251,18 +242,18 @@ class Scheduler:
                     earliest = max(earliest, self.ready(u))
         return earliest
 
-    def copied(self, value: Value, number: int) -> Node:
-        """A floating value as an expression of kernel ``number``."""
+    def copied(self, value: Value, e: Equation, number: int) -> Node:
+        """A value as an expression of kernel ``number``, computed there by an equation."""
         key = (number, value)
         if key not in self.copies:
-            self.copies[key] = self.apply(self.floating[value], number)
+            self.copies[key] = self.apply(e, number)
         return self.copies[key]
 
     def land(self, value: Value) -> None:
         """A floating value that is needed in memory gets a kernel of its own."""
         e = self.floating[value]
         number = self.home([value], value.shape)
-        self.made[value] = (number, self.copied(value, number))
+        self.made[value] = (number, self.copied(value, e, number))
         del self.floating[value]
         assert e.outputs[0] is value
 
@@ -322,8 +313,18 @@ class Scheduler:
             if not self.native(e):
                 self.opaque(e)
         finish(self)
-        self.kernels[:] = [k for k in self.kernels if k.anchor or k.stores or k.reductions]
+        self.list_what_is_needed()
+        used = [k for k in self.kernels if k.anchor or k.stores or k.reductions]
+        self.kernels[:] = together(used)
         return self.program
+
+    def list_what_is_needed(self) -> None:
+        """The ops of a kernel are those that it computes: some were wanted, but nothing asked."""
+        for number, kernel in enumerate(self.kernels):
+            needed = set(kernel.nodes())
+            nodes = (self.listed.get((number, k)) for k in range(len(kernel.ops)))
+            pairs = zip(kernel.ops, nodes, strict=True)
+            kernel.ops = [name for name, node in pairs if node is None or node in needed]
 
     def native(self, e: Equation) -> bool:
         """Schedule an equation as native code; False if there is no native form for it."""

@@ -126,6 +126,14 @@ def test_nests_and_draws_of_every_shape(name, fine, compared):
     assert True in compared
 
 
+def test_rows_that_several_loops_visit_have_the_same_bits(fine, compared):
+    x = cf.tensor(np.random.default_rng(6).standard_normal((67, 2048)).astype(np.float32))
+    step = cf.compile(lambda x: cf.nn.functional.layer_norm(x, (2048,)))
+    step(x)
+    assert "loops" in step.explain()
+    assert True in compared
+
+
 # ---- what runs at the same time ----------------------------------------------------------------
 
 KINDS = ("arena", "input", "output")
