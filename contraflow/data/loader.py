@@ -251,6 +251,9 @@ class DataLoader:
             epoch.start = generator_or_default(own).get_state().tolist()
             order = sampler.order(own)
         epoch.samples = len(order)
+        ours = type(sampler) in (RandomSampler, SequentialSampler)
+        if ours and sampler.data_source is self.dataset:
+            return order
         return check_order(order, self.dataset)
 
     def _taken(self, arrays: list[Any], indices: Any) -> list[Any]:
