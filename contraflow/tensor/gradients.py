@@ -149,8 +149,9 @@ def accumulate(
         leave(Walk(retain, create_graph, targets), roots, gradients, targets)
 
     interpreter = current().interpreter
-    plain = len(roots) == 1 and gradients[0] is None and targets is None and not create_graph
-    if interpreter is None or anomaly.on or not plain:
+    if interpreter is None or anomaly.on or create_graph or targets is not None or (
+        len(roots) > 1 or gradients[0] is not None
+    ):  # fmt: skip
         run()
     else:
         interpreter.backward(roots[0], retain, run)
