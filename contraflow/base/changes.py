@@ -23,12 +23,13 @@ class Changes:
         modules: an attribute, a parameter, a submodule or a hook of a module was set, or a hook
             of an optimiser.
         options: an option of an optimiser's groups, its lists of parameters or its states.
+        memory: a tensor shows other memory from now on (``.data = ...``).
     """
 
-    __slots__ = ("modules", "options", "tensors")
+    __slots__ = ("memory", "modules", "options", "tensors")
 
     def __init__(self) -> None:
-        self.tensors = self.modules = self.options = 0
+        self.tensors = self.modules = self.options = self.memory = 0
 
 
 changes = Changes()

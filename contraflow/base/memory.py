@@ -1,14 +1,16 @@
-"""What becomes of memory that arrays give back."""
+"""What becomes of memory that arrays give back, and which arrays share it."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-__all__ = ["collected_later", "keep_freed_memory"]
+__all__ = ["collected_later", "keep_freed_memory", "overlap", "owner_of"]
 
 LIMIT = 30 << 20  # glibc never raises its threshold above 32 MB
 
@@ -40,3 +42,21 @@ def collected_later() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def owner_of(array: Any) -> Any:
+    """The object that owns the memory which an array shows."""
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
+    return array
+
+
+def overlap(arrays: Iterable[Any], others: Iterable[Any] = ()) -> bool:
+    """Whether two of the arrays, or one of them and one of the others, show the same memory, as
+    far as their bounds tell."""
+    held: dict[int, list[Any]] = {}
+    for array in arrays:
+        held.setdefault(id(owner_of(array)), []).append(array)
+    pairs = [pair for group in held.values() for pair in combinations(group, 2)]
+    pairs += [(array, other) for other in others for array in held.get(id(owner_of(other)), ())]
+    return any(np.may_share_memory(a, b) for a, b in pairs)

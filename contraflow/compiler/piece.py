@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from contraflow.base.memory import collected_later
+from contraflow.base.memory import collected_later, owner_of
 from contraflow.compiler.guarded import Array, Back, Guarded, Result
 from contraflow.compiler.memory import Point, program
 from contraflow.graph.interpret import evaluate
 from contraflow.graph.ir import Graph, Value
 from contraflow.graph.rewrite import drop_dead
-from contraflow.tensor.versions import version_of
 
 __all__ = ["Piece"]
 
@@ -88,6 +87,7 @@ class Compiled(Guarded):
         self.shapes = [(v.shape, v.dtype) for v in self.graph.inputs[:tensors]]
         self.writes, self.is_written = written, [k in set(written) for k in range(tensors)]
         self.pointed: list[Any] = [None] * tensors
+        self.owners: set[int] = set()  # of the memory that is written
         pairs = zip(self.native.program.outputs, self.graph.outputs, strict=True)
         self.outputs = [Result(self.native, buffer, value) for buffer, value in pairs]
 
@@ -112,7 +112,7 @@ class Compiled(Guarded):
         if all(map(is_, arrays, pointed)):
             return back
         if any(arrays[k] is not pointed[k] for k in self.writes):
-            self.written = {version_of(order[k]) for k in self.writes}
+            self.owners = {id(owner_of(arrays[k])) for k in self.writes}
         for k, (array, buffer, written) in enumerate(
             zip(arrays, self.inputs, self.is_written, strict=True)
         ):
@@ -120,7 +120,7 @@ class Compiled(Guarded):
                 continue
             assert (array.shape, array.dtype) == self.shapes[k]
             # what shows memory that is written is read as it is now
-            shown = not written and order[k]._version in self.written
+            shown = not written and id(owner_of(array)) in self.owners
             there = self.point_at(array.copy() if shown else array, buffer, written, back)
             pointed[k] = array if there and not shown else None  # a copy is made for every call
         return back

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contraflow.base.changes import changes
+from contraflow.base.errors import StateError, lesson
+from contraflow.base.memory import overlap
 from contraflow.base.modes import Modes
 from contraflow.base.tree import map_tree
 from contraflow.capture.step import CapturedStep, Hole, check_apart, check_own
@@ -231,12 +233,24 @@ class Version(Guarded):
             arrays = list(map(array_of, held))
         if self.pointed is not None and all(map(is_, arrays, self.pointed)):
             return
+        self.check_memory(arrays)
         self.pointed = arrays
         self.claim([t for t, written in zip(held, self.writes, strict=True) if written])
         self.latest = [None] * len(given)  # an argument may show the memory of state
         for array, buffer, written in zip(arrays, self.buffers, self.writes, strict=True):
             if not self.point_at(array, buffer, written, back):
                 self.pointed = None  # the next call copies again
+
+    def check_memory(self, arrays: list[Any]) -> None:
+        """No memory is written by way of one tensor and used by way of another."""
+        found: dict[bool, list[Any]] = {False: [], True: []}
+        for array, written in zip(arrays, self.writes, strict=True):
+            found[written].append(array)
+        if overlap(found[True], found[False]):
+            raise StateError(
+                lesson("two tensors of this step share memory, and the step writes it",
+                       fix="share the tensor itself: b.weight = a.weight, not b.weight.data = ...")
+            )  # fmt: skip
 
     def point_argument(self, k: int, t: Tensor, back: Back) -> None:
         """Point at a tensor that was passed."""

@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 from contraflow.base.changes import CountedDict, CountedList, CountedState, changes
 from contraflow.base.errors import ArgumentError, ContraflowError, DTypeError, lesson
-from contraflow.base.modes import RIPE, capturing, current, policy
+from contraflow.base.memory import overlap
+from contraflow.base.modes import RIPE, at_once, capturing, current, policy
 from contraflow.optim.params import read_params, read_tensors
 from contraflow.optim.rule import COMMON, Domain, Rule, advance, begin, check, real, zeros
 from contraflow.optim.state import adopt, adopt_group, read_group, read_state, read_values
+from contraflow.tensor.arrays import array_of
 from contraflow.tensor.grad_mode import enable_grad, no_grad
 from contraflow.tensor.hooks import RemovableHandle
 from contraflow.tensor.tensor import Tensor, forget_grads
@@ -23,7 +25,7 @@ __all__ = ["Optimizer", "RuleOptimizer"]
 
 Hooks = dict[int, Callable[..., Any]]
 grad_of = attrgetter("_grad")
-BUSY = ("_stepping", "_stepped", "_steps", "_plain", "_known")  # set by every step
+BUSY = ("_stepping", "_stepped", "_steps", "_plain", "_known", "_shared")  # set by every step
 
 
 class Saved(dict[str, Any]):
@@ -139,6 +141,7 @@ class Optimizer:
         self._steps = 0  # outside of compiled functions
         self._plain = False  # its steps are too different to be compiled
         self._known: Any = None  # what `depends` gave, and the count at which it did
+        self._shared: Any = [], -1, False  # whether parameters share memory; when it was looked at
         for group in read_params(params, type(self).__name__):
             self.add_param_group(group)
 
@@ -404,11 +407,15 @@ class RuleOptimizer(Optimizer):
             interpreter = current().interpreter
             if interpreter is None:
                 self._update()
+            elif self._share_memory():
+                with at_once():
+                    self._update()
             else:
                 interpreter.update(self, self._update)
         return loss
 
     def _update(self) -> None:
+        apart = not self._share_memory()
         for group in self.param_groups:
             makers = self.rule.state(group)
             work = [
@@ -416,7 +423,24 @@ class RuleOptimizer(Optimizer):
                 for p in group["params"]
                 if (grad := p.grad) is not None
             ]
-            advance(self.rule, group, work)
+            if apart:
+                advance(self.rule, group, work)
+            else:  # each starts from what the one before has left
+                for item in work:
+                    advance(self.rule, group, [item])
+
+    def _share_memory(self) -> bool:
+        """Whether parameters show the same memory (``b.weight.data = a.weight.data``)."""
+        if capturing():  # who runs what is captured looks at that
+            return False
+        params = [p for group in self.param_groups for p in group["params"]]
+        before, count, found = self._shared
+        if count == changes.memory and len(before) == len(params) and all(map(is_, before, params)):
+            return found
+        with at_once():
+            found = overlap(map(array_of, params))
+        self._shared = params, changes.memory, found
+        return found
 
     def depends(self) -> tuple[Any, list[Any], list[Any]]:
         """All that decides what an update does, but for numbers: what a formula fixes (flags,

@@ -35,7 +35,10 @@ def array_of(t: Any, what: str = "an op") -> Array:
     """The array behind a tensor, which knows it from now on; computed now if it was put off."""
     value = t._value
     if type(value) is Pending:
-        value = t._value = value.settled()
+        array = value.settled()
+        if t._value is value:  # a view shows the memory of its base by now
+            t._value = array
+        value = t._value
     if type(value) is not np.ndarray:
         with symbols:  # another thread may be capturing a step that uses it
             value = t._value

@@ -56,6 +56,7 @@ def set_data(self: Tensor, new: Any) -> None:
         self._value = array_of(new)
         version_of(self).touch(user_place())
     changes.tensors += 1
+    changes.memory += 1
 
 
 # ---- copies --------------------------------------------------------------------------------------

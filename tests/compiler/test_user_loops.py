@@ -159,3 +159,64 @@ def test_an_attribute_that_is_set_behind_the_modules_back():
         return losses
 
     in_each_mode(loop)
+
+
+def tied():
+    """Two layers that share the memory of their weight, but not the parameter."""
+    cf.manual_seed(0)
+    first, second = nn.Linear(4, 4, dtype=cf.float64), nn.Linear(4, 4, dtype=cf.float64)
+    second.weight.data = first.weight.data.t()
+    return nn.Sequential(first, nn.Tanh(), second)
+
+
+@pytest.mark.parametrize("rule", ["SGD", "Adam"])
+def test_parameters_that_share_memory_are_updated_one_after_the_other(rule):
+    def loop():
+        model = tied()
+        weight, other = model[0].weight, model[2].weight
+        found = []
+        optimizer = getattr(cf.optim, rule)(model.parameters(), lr=0.05)
+        for k in range(STEPS):
+            if k == RIPE + 4:
+                other.data = other.data.clone()
+            if k == RIPE + 8:
+                other.data = weight.data
+            x, _ = batch(k)
+            loss = F.mse_loss(model(x), x)
+            optimizer.zero_grad()
+            loss.backward()
+            if rule == "SGD" and k < RIPE:  # by hand: each takes its step, on the same memory
+                expected = weight - 0.05 * (weight.grad + other.grad.t())
+                optimizer.step()
+                np.testing.assert_allclose(weight.tolist(), expected.tolist(), rtol=1e-12)
+            else:
+                optimizer.step()
+            found.append(weight.tolist() + other.tolist())
+        return found
+
+    in_each_mode(loop)
+
+
+def test_a_compiled_step_refuses_parameters_that_share_memory():
+    model = tied()
+    optimizer = cf.optim.SGD(model.parameters(), lr=0.05)
+
+    @cf.compile
+    def step(x):
+        optimizer.zero_grad()
+        F.mse_loss(model(x), x).backward()
+        optimizer.step()
+
+    before = model[0].weight.tolist()
+    with pytest.raises(cf.StateError, match="share memory"):
+        step(batch(0)[0])
+    assert model[0].weight.tolist() == before
+
+
+def test_a_parameter_of_what_is_pending_shares_its_memory():
+    cf.set_default_mode("lazy")
+    base = cf.zeros(3) + 1.0
+    shown = nn.Parameter(base.detach()[1:])
+    base.mul_(5.0)
+    base.sum().item()
+    assert shown.tolist() == [5.0, 5.0]
