@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contraflow.base.shapes import Shape
-from contraflow.compiler.rewrite import Copy, traced
+from contraflow.compiler.rewrite import Traced, replace, traced
 from contraflow.graph.ir import Equation, Graph, Operand, Value
 from contraflow.ops.arith import where_op
 from contraflow.ops.pool_records import max_pool_spread
@@ -22,22 +22,12 @@ REDUCTIONS = frozenset(("sum", "amax", "amin", "prod", "any", "all"))
 
 def shorten(graph: Graph) -> Graph:
     """Apply the rules until none does anything."""
-    while True:
-        copy, changed = Copy(graph), False
-        for e in graph.equations:
-            inputs = [copy.read(v) for v in e.inputs]
-            found = next((f for rule in RULES if (f := rule(e, inputs))), None)
-            if found is None:
-                copy.add(e, inputs)
-                continue
-            equations, constants, results = traced(*found)
-            copy.equations.extend(equations)
-            copy.constants.update(constants)
-            copy.became.update(zip(e.outputs, results, strict=True))
-            changed = True
-        graph = copy.done()
-        if not changed:
-            return graph
+
+    def shorter(e: Equation, inputs: list[Operand]) -> Traced | None:
+        found = next((f for rule in RULES if (f := rule(e, inputs))), None)
+        return None if found is None else traced(*found)
+
+    return replace(graph, shorter)
 
 
 def maker(operand: Operand, *names: str) -> Equation | None:

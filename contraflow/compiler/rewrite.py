@@ -16,7 +16,9 @@ from contraflow.graph.ir import Equation, Graph, Operand, Value
 from contraflow.tensor.grad_mode import no_grad
 from contraflow.tensor.tensor import Tensor, make
 
-__all__ = ["Copy", "expand", "fold", "merge", "traced"]
+__all__ = ["Copy", "Traced", "expand", "fold", "merge", "replace", "traced"]
+
+Traced = tuple[list[Equation], dict[Value, Any], list[Any]]  # equations, constants, results
 
 
 class Copy:
@@ -48,7 +50,7 @@ class Copy:
 
 def traced(
     function: Callable[..., Any], inputs: Sequence[Operand], attrs: dict[str, Any] | None = None
-) -> tuple[list[Equation], dict[Value, Any], list[Any]]:
+) -> Traced:
     """What a function of tensors does, as equations over the given operands; also its constants
     and its results."""
     recorder = Recorder()
@@ -69,18 +71,30 @@ def traced(
 
 def expand(graph: Graph, rule_for: Callable[[Equation], Callable[..., Any] | None]) -> Graph:
     """Replace each equation that has a rule by what the rule does, all the way down."""
+
+    def expanded(e: Equation, inputs: list[Operand]) -> Traced | None:
+        rule = rule_for(e)
+        found = None if rule is None else traced(rule, inputs, e.attrs)
+        return None if found is None or found[2][0] is NotImplemented else found
+
+    return replace(graph, expanded)
+
+
+def replace(graph: Graph, replacement: Callable[[Equation, list[Operand]], Traced | None]) -> Graph:
+    """Put what a function gives for an equation in its place, until it gives nothing more.
+
+    Args:
+        replacement: takes an equation and its inputs in the new graph; None leaves it as it is.
+    """
     while True:
         copy, changed = Copy(graph), False
         for e in graph.equations:
             inputs = [copy.read(v) for v in e.inputs]
-            rule = rule_for(e)
-            if rule is None:
+            found = replacement(e, inputs)
+            if found is None:
                 copy.add(e, inputs)
                 continue
-            equations, constants, results = traced(rule, inputs, e.attrs)
-            if results[0] is NotImplemented:
-                copy.add(e, inputs)
-                continue
+            equations, constants, results = found
             copy.equations.extend(equations)
             copy.constants.update(constants)
             copy.became.update(zip(e.outputs, results, strict=True))
