@@ -92,7 +92,8 @@ def _rows(x: Array, dim: int) -> Array:
 
 
 def _log_p(rows: Array) -> Array:
-    z = rows - np.maximum.reduce(rows, axis=1, keepdims=True)
+    # in C order, whatever that of the rows is: what is chosen is found in the flat array
+    z = np.subtract(rows, np.maximum.reduce(rows, axis=1, keepdims=True), order="C")
     z -= np.log(np.add.reduce(np.exp(z), axis=1, keepdims=True))
     return z
 

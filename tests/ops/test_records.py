@@ -9,6 +9,7 @@ import pytest
 
 import contraflow as cf
 from contraflow.base.dtypes import DType, default_dtype, from_numpy_dtype
+from contraflow.base.modes import current
 from contraflow.ops.record import OPS, Aval, Op, Sample
 from contraflow.ops.record import op as op_record
 from contraflow.tensor.operands import promote
@@ -162,6 +163,28 @@ def test_shape_rule_tells_the_result(op: Op, sample: Sample) -> None:
     outs = run(op, args, sample.attrs)
     assert [o.aval for o in outs] == list(expected), f"{op.name}{sample}"
     assert len(outs) == op.outputs
+
+
+def apart_in_memory(a: Any) -> Any:
+    """The same array with its elements in another order, and gaps between them."""
+    if not isinstance(a, np.ndarray) or not a.ndim:
+        return a
+    wide = np.zeros(tuple(2 * n for n in reversed(a.shape)), a.dtype).T
+    found = wide[(slice(None, None, -2),) * a.ndim]
+    found[...] = a
+    return found
+
+
+@table(gives_a_value)
+def test_where_the_elements_lie_does_not_matter(op: Op, sample: Sample) -> None:
+    quiet = current().quiet
+    there = [apart_in_memory(a) for a in sample.args]
+    expected = quiet(op.forward, *sample.args, **sample.attrs)
+    found = quiet(op.forward, *there, **sample.attrs)
+    for theirs, ours in zip(
+        *[r if op.outputs > 1 else (r,) for r in (expected, found)], strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, 1e-9, 1e-12, err_msg=f"{op.name}{sample}")
 
 
 @table()
