@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
+
+os.environ["CONTRAFLOW_VERIFY"] = "1"  # graphs are looked at after every pass
 
 
 @pytest.fixture(scope="session", autouse=True)
