@@ -109,7 +109,7 @@ class Recorder:
         if self.places is not None:
             self.locate(equation)
         outs = tuple(make(value) for value in equation.outputs)
-        if op.view and isinstance(args[0], Tensor) and shows(op, args[0]):
+        if op.view and isinstance(args[0], Tensor) and shows(op, attrs, args[0]):
             mark_view(outs[0], op, attrs, args[0])
         tracked = any(isinstance(a, Tensor) and a._requires_grad for a in args)
         if tracked and current().grad and op.differentiable:
@@ -251,12 +251,24 @@ class Recorder:
             argument.tensor._grad = None  # that of the tensor for which it stood
 
 
-def shows(op: Op, source: Tensor) -> bool:
-    """Whether a view op shows memory: a reshape of a rearranged view is a copy, as in NumPy."""
+def shows(op: Op, attrs: dict[str, Any], source: Tensor) -> bool:
+    """Whether a view op shows memory: a reshape of a rearranged view may be a copy. NumPy knows;
+    memory that is not there yet will be contiguous."""
     if op.name != "reshape":
         return True
+    chain: list[Any] = []
     while source._parent is not None:
-        if source._view[0].name not in CONTIGUOUS:  # type: ignore[index]
-            return False
+        chain.append(source._view)
         source = source._parent
+    array: Any = source._value
+    if type(array) is not np.ndarray:
+        if all(view.name in CONTIGUOUS for view, _ in chain):
+            return True
+        array = np.empty(array.shape, np.bool_)
+    for view, how in reversed(chain):
+        array = view.forward(array, **how)
+    try:
+        np.reshape(array, attrs["shape"], copy=False)
+    except ValueError:
+        return False
     return True

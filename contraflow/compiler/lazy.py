@@ -130,7 +130,7 @@ class Lazy(Shortcuts):
             step = found
         self.point = step.point
         outs = [self.handle(value) for value in step.equation.outputs]
-        if op.view and isinstance(args[0], Tensor) and shows(op, args[0]):
+        if op.view and isinstance(args[0], Tensor) and shows(op, attrs, args[0]):
             mark_view(outs[0], op, attrs, args[0])
         if bits and op.differentiable:
             record(op, args, attrs, step.inputs, outs)

@@ -220,3 +220,34 @@ def test_a_parameter_of_what_is_pending_shares_its_memory():
     base.mul_(5.0)
     base.sum().item()
     assert shown.tolist() == [5.0, 5.0]
+
+
+def test_a_reshaped_slice_is_written_through():
+    def change(flat, k):
+        flat[6:] = float(k)
+        flat[:6].view(2, 3)[0].mul_(0.5)
+        flat[:6].view(3, 2).t().reshape(-1)[0] = 100.0  # a copy
+        flat.view(4, 2).t()[1].unsqueeze(0).reshape(2, 2).add_(1.0)
+
+    def loop():
+        flat = cf.arange(8.0, dtype=cf.float64).requires_grad_()
+        optimizer = cf.optim.SGD([flat], lr=0.1)
+        found = []
+        for k in range(STEPS):
+            optimizer.zero_grad()
+            flat.square().sum().backward()
+            optimizer.step()
+            with cf.no_grad():
+                change(flat, k)
+            found.append(flat.tolist())
+        return found
+
+    in_each_mode(loop)
+
+    expected, given = np.arange(8.0), cf.arange(8.0)
+    cf.set_default_mode("eager")
+    cf.compile(change)(given, 3)
+    expected[6:] = 3.0
+    expected[:3] *= 0.5
+    expected[1::2] += 1.0
+    np.testing.assert_allclose(given.numpy(), expected)
