@@ -11,6 +11,7 @@ import numpy as np
 from contraflow.base.errors import CaptureError, lesson
 from contraflow.base.modes import at_once, capturing, current, symbols
 from contraflow.base.tree import flatten, map_tree
+from contraflow.capture.names import Name
 from contraflow.capture.recorder import External, Recorder
 from contraflow.graph import Graph, Value, drop_dead, evaluate, to_text, verify
 from contraflow.tensor.tensor import Tensor, make, set_grad
@@ -54,6 +55,7 @@ class CapturedStep:
         self.tracked = [external.history[2] for external in self.externals]
         self.places = recorder.places  # where each equation comes from, if it was asked for
         self.tree = tree
+        self.names: list[Name] = []  # of numbers and tensors that were taken as they were
 
     def __str__(self) -> str:
         return to_text(self.graph)
@@ -295,7 +297,7 @@ def _capture(
     for leaf in flatten(args):
         if isinstance(leaf, Tensor):
             check_own(leaf)
-        elif hasattr(leaf, "_facts"):  # a module or an optimiser
+        elif hasattr(type(leaf), "_facts"):  # a module or an optimiser
             recorder.given(leaf)
     symbols = map_tree(lambda x: recorder.argument(x) if isinstance(x, Tensor) else x, args)
     modes.interpreter = recorder

@@ -32,6 +32,7 @@ class Guards:
         self.arrays: list[Any] = []  # those that had the right shapes
         self.holders = [Holder(holder) for holder in captured.holders]
         self.optimisers = [h for h in self.holders if hasattr(h.holder, "param_groups")]
+        self.names = captured.names
         self.options = -1
         self.counting = all(holder.counts for holder in self.optimisers)
         self.fixed: list[Any] = []  # the tensors behind the externals, if they stay the same ones
@@ -43,6 +44,8 @@ class Guards:
 
     def hold(self, given: list[Any]) -> bool:
         """Whether all is still so, for a call with these tensors."""
+        if self.names and not self.same_names():
+            return False
         if self.modules != changes.modules:
             return self.broken(given) is None
         if self.tensors != changes.tensors or not self.steady:
@@ -53,6 +56,10 @@ class Guards:
         if self.options == changes.options and self.counting:
             return True
         return self.same_options()
+
+    def same_names(self) -> bool:
+        """Whether the numbers and tensors that the step reaches by name are the same."""
+        return all(name.stays() for name in self.names)
 
     def same_options(self) -> bool:
         """Whether the optimisers still decide in the same way."""
@@ -69,7 +76,8 @@ class Guards:
         """What has changed, in words; None if nothing has."""
         tensors, modules = changes.tensors, changes.modules
         self.moves += 1
-        words = self.other_tensors(given) or self.other_holders()
+        other = next((name.change() for name in self.names if not name.stays()), None)
+        words = other or self.other_tensors(given) or self.other_holders()
         if words is None:
             self.tensors, self.modules = tensors, modules
         return words

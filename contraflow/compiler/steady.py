@@ -82,6 +82,7 @@ def steady(version: Version, args: tuple[Any, ...], modes: Modes) -> Again | Non
             or modes.inference is not inference
             or default_dtype() is not dtype
             or len(args) != count
+            or (guards.names and not guards.same_names())
             or not lock.acquire(False)
         ):
             return MISSED

@@ -21,6 +21,7 @@ from contraflow.base.errors import CaptureError, lesson
 from contraflow.base.memory import collected_later
 from contraflow.base.modes import Modes, at_once, capturing, current, local
 from contraflow.base.tree import is_record, parts_of
+from contraflow.capture.names import Names
 from contraflow.capture.step import CapturedStep, capture, named
 from contraflow.compiler.epoch import run_epoch
 from contraflow.compiler.explain import report
@@ -225,13 +226,15 @@ class Compiled:
         described = describe(passed)
         reason = self.reason(form, described, given)
         start = perf_counter()
+        names = Names(self.function, [value for _, value in passed])
         captured = capture(
             lambda args, kwargs: self.function(*args, **kwargs), args, kwargs,
             name=named(self.function), locate=self.check_finite,
         )  # fmt: skip
         refuse_unfinished(captured)
-        names = [name for name, value in passed if isinstance(value, Tensor)]
-        version = Version(captured, described, names, reason, self.check_finite)
+        captured.names = names.settled()
+        tensors = [name for name, value in passed if isinstance(value, Tensor)]
+        version = Version(captured, described, tensors, reason, self.check_finite)
         version.number, version.seconds = next(_numbers), perf_counter() - start
         self.versions.setdefault(form, []).append(version)
         self.keep_few()
