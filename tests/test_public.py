@@ -34,6 +34,7 @@ DOORS = (
     "contraflow.nn.functional",
     "contraflow.nn.init",
     "contraflow.nn.utils",
+    "contraflow.nn.utils.rnn",
     "contraflow.optim",
     "contraflow.optim.lr_scheduler",
     "contraflow.optim.swa_utils",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contraflow.autograd import function, functional
 from contraflow.tensor.anomaly import detect_anomaly, set_detect_anomaly
+from contraflow.tensor.constructors import Variable
 from contraflow.tensor.custom import Function
 from contraflow.tensor.grad_mode import (
     enable_grad,
@@ -18,6 +19,7 @@ from contraflow.tensor.gradients import backward, grad
 __all__ = [
     "Function",
     "GradcheckError",
+    "Variable",
     "backward",
     "detect_anomaly",
     "enable_grad",

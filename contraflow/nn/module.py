@@ -284,6 +284,14 @@ class Module(Stateful):
         """The module itself: there is only the CPU."""
         return self
 
+    def cuda(self, device: Any = None) -> Any:
+        """There is only the CPU: always an error, which says so.
+
+        Raises:
+            ArgumentError: always.
+        """
+        return self.to("cuda")
+
     # ---- what a compiled step takes for granted (see base.modes.Interpreter) ------------------
 
     def _pure_code(self) -> list[tuple[Any, str, Any]] | None:

@@ -55,6 +55,14 @@ class Parameter(Tensor):
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
 
+    __str__ = __repr__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A parameter of its own, without a gradient."""
+        copy = super().__deepcopy__(memo)  # type: ignore[misc]
+        copy._grad = None
+        return copy
+
 
 class Buffer(Tensor):
     """A tensor that a module keeps but does not learn, such as a running mean.

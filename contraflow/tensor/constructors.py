@@ -81,6 +81,27 @@ class TensorType:
         return f"contraflow.{self.__name__}"
 
 
+class VariableType:
+    """What ``cf.autograd.Variable`` is: programs from before PyTorch 0.4 wrap every tensor in it.
+
+    >>> import contraflow as cf
+    >>> cf.autograd.Variable(cf.ones(2), requires_grad=True)
+    tensor([1., 1.], requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __call__(self, data: Any, requires_grad: bool = False) -> Any:
+        return data.detach().requires_grad_(requires_grad)
+
+    def __instancecheck__(self, value: Any) -> bool:
+        return isinstance(value, Tensor)
+
+    def __repr__(self) -> str:
+        return "contraflow.autograd.Variable"
+
+
+Variable = VariableType()
 BoolTensor = TensorType("BoolTensor", bool_)
 ByteTensor = TensorType("ByteTensor", uint8)
 CharTensor = TensorType("CharTensor", int8)
