@@ -14,14 +14,14 @@ from __future__ import annotations
 from math import prod
 
 from contraflow.compiler.emit import BITS, Emitter, Reg
-from contraflow.compiler.following import Following, start_sums
+from contraflow.compiler.following import Following, alone, start_sums
 from contraflow.compiler.image import blocks, plus, times
+from contraflow.compiler.inner import inner_of
 from contraflow.compiler.kernels import Body, Text
 from contraflow.compiler.loops import Buffer, Convolution, Kernel
 from contraflow.compiler.packing import turned
 from contraflow.compiler.plans import Plan
 from contraflow.compiler.positions import Axis, Part
-from contraflow.compiler.space import spread_out
 from contraflow.compiler.targets import target
 
 __all__ = ["Batched"]
@@ -30,7 +30,7 @@ ROOM = 448 << 10  # bytes of the images of a group
 RESULTS = 128 << 10  # bytes of results that wait to be turned
 IN, OUT = 8, 10  # multiplications that take as long as turning an element in, and out
 EDGES = 1.1  # of the time: vectors across lines of the cache, tiles that do not fill registers
-CLOSE = 8  # channels that are written out one after the other
+CLOSE = 4  # channels that are written out one after the other
 LEAST = 8  # sums at a time, so that none waits for another
 
 
@@ -85,13 +85,21 @@ class Batched:
         ours = prod(map(sum, met)) * p.channels * p.rows
         return ours + IN * self.area * p.channels + OUT * positions * p.rows < EDGES * whole
 
+    @property
+    def whole(self) -> bool:
+        """Whether all rows of a channel are there at a time."""
+        return len(self.strips) == 1 and self.most == self.part.down.count
+
     def text(self, scratch: Buffer) -> Text:
         c, p = self.c, self.p
-        self.kernel = spread_out(self.kernel)
         self.e = e = Emitter()
         body = Body(self.kernel, e, (scratch,))
-        self.following = Following(self.kernel, e, p.kind, scratch, self.part.deep)
         self.memory = body.names[scratch]
+        planes = e.gep(self.memory, str(self.size), p.kind)
+        inner = inner_of(c.after, e, body.names, planes, p.kind)
+        self.following = Following(
+            alone(self.kernel), e, p.kind, body.names, self.part.deep, inner=inner
+        )
         self.image_at = e.gep(self.memory, str(self.weights), p.kind)
         self.results_at = e.gep(self.image_at, str(self.images), p.kind)
         self.row_at = e.gep(self.results_at, str(self.results), p.kind)
@@ -100,7 +108,7 @@ class Batched:
         with e.loop("%begin", "%end") as unit:
             n = times(e, unit, self.group)
             with e.loop(0, self.group) as b:
-                start_sums(self.kernel, body, plus(e, n, b))
+                start_sums(alone(self.kernel), body, plus(e, n, b))
             with e.loop(0, c.groups) as g:
                 at = plus(e, times(e, n, sn), times(e, g, sc * p.channels))
                 source = e.gep(body.names[c.image.buffer], plus(e, at, c.image.offset), p.kind)
@@ -125,26 +133,34 @@ class Batched:
     def pack(self, weight: str) -> None:
         """The weights as they are read: [group, block of rows, tap, channel, row]."""
         e, c, p = self.e, self.c, self.p
-        to_tap = [
-            i * len(self.part.along.taps) + j
-            for i, _ in self.ordered(self.part.down)
-            for j, _ in self.ordered(self.part.along)
-        ]
+        axes = [(self.part.down, len(self.part.along.taps)), (self.part.along, 1)]
         source = e.gep(weight, str(c.weight.offset), p.kind)
         for start, size, some in blocks(p.rows, p.block):
             with e.loop(0, c.groups) as g, e.loop(0, some) as k:
                 o = plus(e, times(e, k, size), start)
                 at = plus(e, times(e, g, p.group_step), times(e, o, p.row_step))
-                line = e.gep(source, at, p.kind)
-                to = e.gep(self.memory, self.packed(g, o), p.kind)
-                with e.loop(0, p.channels) as channel:
-                    line = e.gep(line, times(e, channel, p.channel_step), p.kind)
-                    to = e.gep(to, times(e, channel, size), p.kind)
-                    for number, tap in enumerate(to_tap):
-                        for r in range(size):
-                            reg = e.load(e.gep(line, str(tap + r * p.row_step), p.kind), p.kind)
-                            at = str(number * p.channels * size + r)
-                            e.store(reg, e.gep(to, at, p.kind))
+                line, to = e.gep(source, at, p.kind), e.gep(self.memory, self.packed(g, o), p.kind)
+                self.pack_taps(axes, line, to, p.channels * size, size)
+
+    def pack_taps(
+        self, axes: list[tuple[Axis, int]], source: str, to: str, room: int, size: int
+    ) -> None:
+        """Taps in the order of what they meet, each with ``room`` for its channels."""
+        e, p = self.e, self.p
+        if not axes:
+            with e.loop(0, p.channels) as channel:
+                line = e.gep(source, times(e, channel, p.channel_step), p.kind)
+                column = e.gep(to, times(e, channel, size), p.kind)
+                for r in range(size):
+                    reg = e.load(e.gep(line, str(r * p.row_step), p.kind), p.kind)
+                    e.store(reg, e.gep(column, str(r), p.kind))
+            return
+        (axis, step), *rest = axes
+        numbers = [tap for tap, _ in self.ordered(axis)]
+        grow = numbers[1] - numbers[0] if len(numbers) > 1 else 0
+        with e.loop(0, len(numbers)) as t:
+            line = e.gep(source, plus(e, times(e, t, grow * step), numbers[0] * step), p.kind)
+            self.pack_taps(rest, line, e.gep(to, times(e, t, step * room), p.kind), room, size)
 
     def packed(self, g: str, o: str) -> str:
         """Where the weights of a block of rows begin."""

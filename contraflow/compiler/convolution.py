@@ -16,16 +16,16 @@ from dataclasses import dataclass
 
 from contraflow.compiler.batched import Batched
 from contraflow.compiler.emit import Emitter, Reg
-from contraflow.compiler.following import Following, start_sums
+from contraflow.compiler.following import Following, alone, start_sums
 from contraflow.compiler.image import Scratch, blocks, clear, pieces, plus, times, walk_taps
+from contraflow.compiler.inner import inner_of, planes_of
 from contraflow.compiler.kernels import Body, Text, shuffled
 from contraflow.compiler.loops import Buffer, Convolution, Kernel
 from contraflow.compiler.plans import plan_of
-from contraflow.compiler.space import spread_out
 from contraflow.compiler.targets import target
 from contraflow.compiler.weight_gradient import weight_gradient, weight_scratch_of
 
-__all__ = ["convolution", "scratch_of", "weight_gradient", "weight_scratch_of"]
+__all__ = ["convolution", "gives_channels", "scratch_of", "weight_gradient", "weight_scratch_of"]
 
 
 def scratch_of(kernel: Kernel) -> Buffer:
@@ -35,7 +35,19 @@ def scratch_of(kernel: Kernel) -> Buffer:
     p = plan_of(c)
     batched = Batched(kernel, c, p)
     size = batched.size if batched.helps else p.images + p.results
-    return Buffer("arena", c.image.buffer.dtype, size, "image")
+    return Buffer("arena", c.image.buffer.dtype, size + planes_of(c.after), "image")
+
+
+def gives_channels(kernel: Kernel) -> bool:
+    """Whether results come by whole channels of an image: then something can be done with them."""
+    c = kernel.anchor
+    if not isinstance(c, Convolution) or c.of_weight:
+        return False
+    p = plan_of(c)
+    batched = Batched(kernel, c, p)
+    if batched.helps:
+        return batched.whole
+    return len(p.parts) == 1 and p.parts[0].whole and p.parts[0].part.deep.count == 1
 
 
 def convolution(kernel: Kernel, scratch: Buffer) -> Text:
@@ -54,17 +66,19 @@ def tile_of(lines: int, vectors: int, most: int) -> tuple[int, int]:
 
 class _Convolve:
     def __init__(self, kernel: Kernel, c: Convolution, scratch: Buffer) -> None:
-        self.kernel, self.c, self.p = spread_out(kernel), c, plan_of(c)
-        self.e = Emitter()
-        self.body = Body(self.kernel, self.e, (scratch,))
+        self.kernel, self.c, self.p = alone(kernel), c, plan_of(c)
+        self.e = e = Emitter()
+        self.body = Body(kernel, e, (scratch,))
         self.extra = scratch
         self.scratch = self.body.names[scratch]
+        self.block = e.gep(self.scratch, str(self.p.images), self.p.kind)
+        planes = e.gep(self.block, str(self.p.results), self.p.kind)
+        self.inner = inner_of(c.after, e, self.body.names, planes, self.p.kind)
 
     def text(self) -> Text:
         """A unit of work is an image of the batch."""
         e, c, p = self.e, self.c, self.p
         clear(e, self.scratch, p.images, p.kind, p.lanes)
-        self.block = e.gep(self.scratch, str(p.images), p.kind)
         image, weight = self.body.names[c.image.buffer], self.body.names[c.weight.buffer]
         sn, sc = c.image.strides[:2]
         with e.loop("%begin", "%end") as n:
@@ -126,7 +140,7 @@ class _Positions:
         self.down = len({part.s.part.down.start for part in parts})  # parts below each other
         self.along = len(parts) // self.down  # and side by side
         self.following = Following(
-            whole.kernel, self.e, self.p.kind, whole.extra, slices, self.down
+            whole.kernel, self.e, self.p.kind, whole.body.names, slices, self.down, whole.inner
         )
         self.width = self.following.width
 

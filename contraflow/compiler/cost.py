@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from contraflow.compiler.loops import Contraction, Convolution, Draw, Kernel, Opaque, Serial, Visits
-from contraflow.compiler.schedule import DEAR
+from contraflow.compiler.pointwise import DEAR
 
 __all__ = ["flops", "seconds", "traffic"]
 
@@ -27,7 +27,13 @@ def flops(kernel: Kernel) -> int:
         product = 2 * points * kernel.anchor.k
     elif isinstance(kernel.anchor, Convolution):
         product = 2 * kernel.anchor.products()
-    return product + points * sum(n.op not in ("load", "const", "product") for n in kernel.nodes())
+    own = points * sum(n.op not in ("load", "const", "product") for n in kernel.nodes())
+    return product + own + sum(map(flops, within(kernel)))
+
+
+def within(kernel: Kernel) -> tuple[Kernel, ...]:
+    """The kernels that run inside another one."""
+    return kernel.anchor.inner if isinstance(kernel.anchor, Convolution) else ()
 
 
 def traffic(kernel: Kernel) -> int:
@@ -50,12 +56,18 @@ def seconds(kernel: Kernel) -> float:
         total += 2 * anchor.products() * FLOP
     elif isinstance(anchor, Draw):
         total += points * DEAR_POINT
+    return total + sum(prod(k.dims) * pointwise(k) for k in (kernel, *within(kernel)))
+
+
+def pointwise(kernel: Kernel) -> float:
+    """What its expressions take at each point."""
+    total = 0.0
     for node in kernel.nodes():
         scattered = node.place is not None and node.place.strides and node.place.strides[-1] > 1
         if node.op == "take" or scattered:
-            total += points * ALONE_POINT
+            total += ALONE_POINT
         elif node.op in DEAR:
-            total += points * DEAR_POINT
+            total += DEAR_POINT
         else:
-            total += points * POINT
+            total += POINT
     return total

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from contraflow.compiler.emit import Emitter, kind_of
 from contraflow.compiler.image import plus, times
+from contraflow.compiler.inner import Inner
 from contraflow.compiler.kernels import Body, identity
-from contraflow.compiler.loops import Buffer, Kernel
+from contraflow.compiler.loops import Buffer, Convolution, Kernel
 from contraflow.compiler.positions import Axis
-from contraflow.compiler.space import flattened, is_flat, seen_from
+from contraflow.compiler.space import flattened, is_flat, seen_from, spread_out
 from contraflow.compiler.sums import sum_row
 
-__all__ = ["Following", "start_sums"]
+__all__ = ["Following", "alone", "start_sums"]
+
+
+def alone(kernel: Kernel) -> Kernel:
+    """A convolution's kernel over three dimensions, without the kernels that run after it."""
+    assert isinstance(kernel.anchor, Convolution)
+    return spread_out(replace(kernel, anchor=replace(kernel.anchor, after=())))
 
 
 def start_sums(kernel: Kernel, body: Body, n: str) -> None:
@@ -30,22 +40,31 @@ class Following:
 
     Args:
         kernel: over [batch, channels] and three dimensions.
+        names: of the buffers.
         slices: which of them.
         down: how many rows of results come at a time at least.
+        inner: what runs after each channel of an image; then all rows come at a time.
     """
 
     def __init__(
-        self, kernel: Kernel, e: Emitter, kind: str, extra: Buffer, slices: Axis, down: int = 1
-    ) -> None:
+        self, kernel: Kernel, e: Emitter, kind: str, names: Mapping[Buffer, str], slices: Axis,
+        down: int = 1, inner: Inner | None = None,
+    ) -> None:  # fmt: skip
         seen = seen_from(kernel, slices)
         self.e, self.kind, self.down = e, kind, down
         self.height, self.width = seen.dims[-2:]
         self.flat = is_flat(seen) and self.height % down == 0
-        self.body = Body(flattened(seen) if self.flat else seen, e, (extra,))
+        self.body = Body(flattened(seen) if self.flat else seen, e)
+        self.body.names, self.inner = dict(names), inner
 
     def rows(self, at: list[str], block: str, top: str, high: int) -> None:
-        """Rows ``top`` and so on of [image, channel, slice], which lie in the block: one by one,
-        or all as one."""
+        """Rows ``top`` and so on of [image, channel, slice], which lie in the block."""
+        self.expressions(at, block, top, high)
+        if self.inner:
+            self.inner.run(at[0], at[1], {})
+
+    def expressions(self, at: list[str], block: str, top: str, high: int) -> None:
+        """Row by row, or all as one."""
         e, width = self.e, self.width
         if self.flat:
             self.enter(at)

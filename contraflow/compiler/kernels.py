@@ -135,7 +135,8 @@ class Body:
         self.kernel, self.e = kernel, e
         self.order = kernel.nodes()
         places = [*kernel.gulps(), *kernel.reads(), *kernel.writes()]
-        self.buffers = list(dict.fromkeys([*(p.buffer for p in places), *extra]))
+        shared = (p.buffer for p in places if p.buffer.kind != "inner")
+        self.buffers = list(dict.fromkeys([*shared, *extra]))
         self.names = {b: f"%a{k}" for k, b in enumerate(self.buffers)}
         self.rows: dict[Any, str] = {}  # offsets of the current row
         self.stores = self.joined_stores()

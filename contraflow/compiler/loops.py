@@ -33,7 +33,8 @@ __all__ = [
 
 
 class Buffer:
-    """A piece of memory: an external array, a constant, an output, or a part of the arena."""
+    """A piece of memory: an external array, a constant, an output, or a part of the arena; of kind
+    ``"inner"`` in the scratch memory of the one kernel that knows it."""
 
     __slots__ = ("dtype", "kind", "label", "offset", "size")
 
@@ -126,6 +127,13 @@ class Convolution:
     out: Shape
     transposed: bool = False
     of_weight: bool = False
+    # kernels that run a channel of an image at a time
+    before: tuple[Kernel, ...] = ()  # they prepare dy
+    after: tuple[Kernel, ...] = ()  # they go on with the result
+
+    @property
+    def inner(self) -> tuple[Kernel, ...]:
+        return self.before + self.after
 
     def products(self) -> int:
         """Multiplications: those of the forward convolution, also for its gradients."""
@@ -218,6 +226,7 @@ class Kernel:
             yield from (self.anchor.a, self.anchor.b)
         if isinstance(self.anchor, Convolution):
             yield from (self.anchor.image, self.anchor.weight)
+            yield from (place for inner in self.anchor.inner for place in inner.reads())
         if isinstance(self.anchor, Draw):
             yield from (self.anchor.seed, self.anchor.position)
         if isinstance(self.anchor, Opaque):
@@ -232,6 +241,8 @@ class Kernel:
     def writes(self) -> Iterator[Place]:
         yield from (place for place, _ in self.stores)
         yield from (r.into for r in self.reductions)
+        if isinstance(self.anchor, Convolution):
+            yield from (place for inner in self.anchor.inner for place in inner.writes())
         if isinstance(self.anchor, Opaque | Serial):
             yield from self.anchor.outputs
         if isinstance(self.anchor, Visits):

@@ -18,7 +18,7 @@ from contraflow.compiler.kernels import (
 from contraflow.compiler.loops import Kernel, Place, Reduction, Visits
 from contraflow.compiler.sums import sum_row
 
-__all__ = ["loops", "visits"]
+__all__ = ["loops", "nest", "visits"]
 
 CHUNK = 16  # neighbours of the last dimension that stay together, so that vectors are the same
 ENOUGH = 16  # units that can be dealt out evenly
@@ -38,7 +38,7 @@ def loops(kernel: Kernel, divided: bool = False) -> Text:
     else:
         body.clear()
     if prod(kernel.dims):
-        _nest(body, [], cut)
+        nest(body, [], cut)
     e.line("ret void")
     return Text(e, body.buffers, cut.units if cut else 0)
 
@@ -56,7 +56,7 @@ def visits(v: Visits) -> Text:
             cut = Slice(d, i)
             clear_part(body, cut)
             if prod(kernel.dims):
-                _nest(body, [], cut)
+                nest(body, [], cut)
     e.line("ret void")
     return Text(e, buffers, units)
 
@@ -178,12 +178,13 @@ def places(e: Emitter, kernel: Kernel, d: int, cut: Cut | Slice | None) -> Itera
         yield i
 
 
-def _nest(body: Body, indices: list[str], cut: Cut | Slice | None) -> None:
+def nest(body: Body, indices: list[str], cut: Cut | Slice | None) -> None:
+    """The loops over all dimensions but those whose indices are given."""
     e, kernel, d = body.e, body.kernel, len(indices)
     n = kernel.dims[d]
     if d < len(kernel.dims) - 1:
         with places(e, kernel, d, cut) as i:
-            _nest(body, [*indices, i], cut)
+            nest(body, [*indices, i], cut)
         return
     body.enter_row(indices)
     body.prepare()

@@ -16,7 +16,7 @@ from contraflow.compiler.emit import BITS, Emitter, Reg, kind_of
 from contraflow.compiler.loops import Node
 from contraflow.compiler.whole import divided, inverted, shifted, whole_power
 
-__all__ = ["POINTWISE", "exp", "log", "logaddexp", "maximum", "minimum", "nan"]
+__all__ = ["DEAR", "POINTWISE", "exp", "log", "logaddexp", "maximum", "minimum", "nan"]
 
 Row = Callable[[Emitter, list[Reg], Node], Reg]
 
@@ -358,6 +358,14 @@ def nan_to_num(e: Emitter, a: list[Reg], node: Node) -> Reg:
     y = e.select(e.compare("eq", x, e.const(inf, x[1])), high, y)
     return e.select(nan(e, x), nan_, y)
 
+
+# Too dear to be computed once more in every kernel that uses them.
+DEAR = frozenset((
+    "exp", "log", "tanh", "sigmoid", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+    "cosh", "asinh", "acosh", "atanh", "exp2", "expm1", "log1p", "log2", "log10", "erf", "erfc",
+    "lgamma", "atan2", "hypot", "logaddexp", "logaddexp2", "logit", "xlogy", "sinc", "fmod",
+    "remainder", "floor_divide",
+))  # fmt: skip
 
 POINTWISE: dict[str, Row] = {
     "add": add, "sub": binary("sub"), "mul": multiply, "div": binary("div"),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.base.shapes import Shape
+from contraflow.compiler.absorb import absorb
 from contraflow.compiler.again import again
 from contraflow.compiler.finish import finish
 from contraflow.compiler.forms import (
@@ -29,7 +30,7 @@ from contraflow.compiler.forms import (
 )
 from contraflow.compiler.loops import Buffer, Kernel, Node, Opaque, Place, contiguous
 from contraflow.compiler.ordered import argsort, extremum, running, scan, scatter, topk
-from contraflow.compiler.pointwise import POINTWISE
+from contraflow.compiler.pointwise import DEAR, POINTWISE
 from contraflow.compiler.views import VIEWS, moved
 from contraflow.compiler.visits import together
 from contraflow.compiler.windows import join, pool, spread
@@ -47,13 +48,6 @@ WHOLE = frozenset((
     "isposinf", "isneginf", "signbit",
 ))  # fmt: skip
 LEAVES = ("full", "iota")
-# Too dear to be computed once more in every kernel that uses them.
-DEAR = frozenset((
-    "exp", "log", "tanh", "sigmoid", "pow", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
-    "cosh", "asinh", "acosh", "atanh", "exp2", "expm1", "log1p", "log2", "log10", "erf", "erfc",
-    "lgamma", "atan2", "hypot", "logaddexp", "logaddexp2", "logit", "xlogy", "sinc", "fmod",
-    "remainder", "floor_divide",
-))  # fmt: skip
 # What is neither pointwise nor a view: how it is scheduled, or False if that does not cover it.
 FORMS: dict[str, Callable[[Any, Equation], bool]] = {
     **dict.fromkeys(("sum", "amax", "amin", "prod", "any", "all"), reduce), "matmul": matmul,
@@ -315,7 +309,7 @@ class Scheduler:
         finish(self)
         self.list_what_is_needed()
         used = [k for k in self.kernels if k.anchor or k.stores or k.reductions]
-        self.kernels[:] = together(used)
+        self.kernels[:] = together(absorb(used))
         return self.program
 
     def list_what_is_needed(self) -> None:

@@ -49,13 +49,16 @@ def is_flat(kernel: Kernel) -> bool:
 def flattened(kernel: Kernel) -> Kernel:
     """All positions of a slice as one row."""
     *lead, down, along = kernel.dims
-    shape = (*lead, down * along)
+    shape, kept = (*lead, down * along), len(lead) + (along > 1)
 
     def strides(s: tuple[float, ...]) -> tuple[float, ...]:
-        return (*s[:-2], s[-2] if along == 1 else s[-1])
+        return (*s[:-2], s[kept])
+
+    def reduced(dims: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(min(d, len(lead)) for d in dims if d < len(lead) or d == kept)
 
     return rebuilt(
         kernel, shape,
         lambda p: Place(p.buffer, p.offset, shape, strides(p.strides)),  # type: ignore[arg-type]
-        lambda start, s: (start, strides(s)),
+        lambda start, s: (start, strides(s)), reduced,
     )  # fmt: skip

@@ -12,19 +12,18 @@ Sums go from image to image through memory, in a fixed order.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import replace
 from math import prod
 
-from contraflow.compiler.emit import Emitter, Reg, kind_of
-from contraflow.compiler.image import Scratch, blocks, clear, pieces, plus, times, walk_taps
-from contraflow.compiler.kernels import Text, across
+from contraflow.compiler.emit import Reg, kind_of
+from contraflow.compiler.image import Scratch, clear, pieces, plus, times
+from contraflow.compiler.kernels import Text
 from contraflow.compiler.loops import Buffer, Convolution, Kernel
-from contraflow.compiler.packing import turned, widened
-from contraflow.compiler.positions import forward_part
+from contraflow.compiler.packing import turned
 from contraflow.compiler.targets import target
+from contraflow.compiler.weight_dots import ByPosition
+from contraflow.compiler.weight_form import Form
 
-__all__ = ["weight_gradient", "weight_scratch_of"]
+__all__ = ["takes_channels", "weight_gradient", "weight_scratch_of"]
 
 NEAR = 256  # positions at a time: a panel of dy stays in the first cache
 
@@ -40,66 +39,26 @@ def weight_gradient(kernel: Kernel, scratch: Buffer) -> Text:
     return form_of(kernel).text(scratch)
 
 
-def form_of(kernel: Kernel) -> _Form:
+def form_of(kernel: Kernel) -> Form:
     """The form that does less for each position."""
     c = kernel.anchor
     assert isinstance(c, Convolution)
     rows = c.image.shape[1] // c.groups * prod(c.kernel)
     lanes = target().tile(kind_of(c.image.buffer.dtype)).lanes
     many = c.weight.shape[1] // c.groups >= lanes // 2 and rows >= 32
-    return (_ByChannel if many else _ByPosition)(kernel, c)
+    return (ByChannel if many else ByPosition)(kernel, c)
 
 
-class _Form(ABC):
-    """What both forms share: sizes, names of buffers, and the walk over images."""
-
-    size: int  # of the scratch memory
-
-    def __init__(self, kernel: Kernel, c: Convolution) -> None:
-        self.c = c = replace(c, out=c.weight.shape[2:])  # positions are those of dy
-        ((self.into, _),) = kernel.stores
-        self.kind = kind_of(c.image.buffer.dtype)
-        self.tile = target().tile(self.kind)
-        self.lanes = self.tile.lanes
-        self.part = forward_part(c)
-        self.channels = c.image.shape[1] // c.groups
-        self.outputs = c.weight.shape[1] // c.groups
-        self.rows = self.channels * prod(c.kernel)
-        self.area = prod(c.out)  # positions of one channel of dy
-        self.e = Emitter()
-
-    def name(self, scratch: Buffer) -> None:
-        order = [self.c.image.buffer, self.c.weight.buffer, self.into.buffer, scratch]
-        self.buffers = list(dict.fromkeys(order))
-        names = {b: f"%a{k}" for k, b in enumerate(self.buffers)}
-        self.x, self.dy, self.dw, self.memory = (names[b] for b in order)
-
-    @abstractmethod
-    def text(self, scratch: Buffer) -> Text:
-        """The function that computes the gradient this way."""
-
-    def image(self, n: str, g: str) -> str:
-        """The address of a group's channels of an image."""
-        n_step, c_step = self.c.image.strides[:2]
-        at = plus(self.e, times(self.e, n, n_step), times(self.e, g, c_step * self.channels))
-        return self.e.gep(self.x, plus(self.e, at, self.c.image.offset), self.kind)
-
-    def gradient(self, n: str, o: str) -> str:
-        """The address of dy for an image, from output channel o on."""
-        n_step, o_step = self.c.weight.strides[:2]
-        at = plus(self.e, times(self.e, n, n_step), times(self.e, o, o_step))
-        return self.e.gep(self.dy, plus(self.e, at, self.c.weight.offset), self.kind)
-
-    def position(self, d: str, h: str) -> str:
-        """The number of the position (d, h, 0)."""
-        along = self.part.along.count
-        return plus(self.e, times(self.e, d, self.part.down.count * along), times(self.e, h, along))
+def takes_channels(kernel: Kernel) -> bool:
+    """Whether dy is read by whole channels of an image, once: then it can be computed there."""
+    c = kernel.anchor
+    if not isinstance(c, Convolution) or not c.of_weight:
+        return False
+    form = form_of(kernel)
+    return isinstance(form, ByPosition) and form.whole
 
 
-# ---- lanes are output channels -------------------------------------------------------------------
-
-
-class _ByChannel(_Form):
+class ByChannel(Form):
     """A tile is some rows by one or two vectors of output channels. Units are tiles of rows."""
 
     def __init__(self, kernel: Kernel, c: Convolution) -> None:
@@ -316,97 +275,3 @@ class _ByChannel(_Form):
                 for k in range(valid):
                     reg = e.load(e.gep(line, str(k), self.kind), self.kind)
                     e.store(reg, e.gep(to, str(k * self.rows), self.kind))
-
-
-# ---- lanes are positions -------------------------------------------------------------------------
-
-
-class _ByPosition(_Form):
-    """A tile is some output channels by some taps. Units are blocks of output channels."""
-
-    def __init__(self, kernel: Kernel, c: Convolution) -> None:
-        super().__init__(kernel, c)
-        self.s = Scratch(self.part, self.channels, self.kind, self.lanes)
-        self.levels, first, self.taps = walk_taps(self.c, self.s, self.rows // self.channels)
-        assert first == 0
-        self.block = next(n for n in (4, 3, 2, 1) if self.outputs % n == 0)
-        self.units = c.groups * self.outputs // self.block
-        self.size = self.s.size + self.block * self.rows * self.lanes
-
-    def text(self, scratch: Buffer) -> Text:
-        e, c, part = self.e, self.c, self.part
-        self.name(scratch)
-        self.totals = e.gep(self.memory, str(self.s.size), self.kind)
-        clear(e, self.memory, self.s.size, self.kind, self.lanes)
-        with e.loop("%begin", "%end") as unit:
-            first = times(e, unit, self.block)
-            clear(e, self.totals, self.block * self.rows * self.lanes, self.kind, self.lanes)
-            with e.loop(0, c.image.shape[0]) as n, e.loop(0, part.deep.count) as d:
-                for start, rows, count in self.s.strips:
-                    with e.loop(start, start + rows * count, rows) as h:
-                        g = e.value(f"udiv i64 {first}, {self.outputs}", "i64")[0]
-                        self.s.fill(e, self.image(n, g), self.memory, d, h)
-                        dy = e.gep(self.gradient(n, first), self.position(d, h), self.kind)
-                        self.nest(self.levels, dy, self.memory, self.totals, rows * self.s.row)
-            self.finish(first)
-        e.line("ret void")
-        return Text(e, self.buffers, split=self.units, private=(scratch,))
-
-    def nest(
-        self, levels: list[tuple[int, int, int]], dy: str, x: str, sums: str, positions: int
-    ) -> None:
-        """Loop over channels, and whatever else is not written out; then the taps."""
-        e = self.e
-        if not levels:
-            most = max((target().registers.count - 1) // (self.block + 1), 1)
-            for start, size, count in blocks(len(self.taps), most):
-                for first in range(start, start + size * count, size):
-                    self.dot(dy, x, sums, self.taps[first : first + size], positions)
-            return
-        (count, step, sum_step), *rest = levels
-        with e.loop(0, count) as i:
-            here = e.gep(x, times(e, i, step), self.kind)
-            total = e.gep(sums, times(e, i, sum_step * self.lanes), self.kind)
-            self.nest(rest, dy, here, total, positions)
-
-    def dot(self, dy: str, x: str, sums: str, taps: list[tuple[int, int]], positions: int) -> None:
-        """A tile, added to what the images before gave."""
-        e, n = self.e, self.lanes
-        places = [
-            e.gep(sums, str((r * self.rows + tap) * n), self.kind)
-            for r in range(self.block)
-            for _, tap in taps
-        ]
-        lines = [e.gep(dy, str(r * self.area), self.kind) for r in range(self.block)]
-        images = [e.gep(x, str(offset), self.kind) for offset, _ in taps]
-        with e.wide(n):
-            vector = e.type(self.kind)
-            found = [e.load(place, self.kind) for place in places]
-        for width, begin, end in pieces(positions, n):
-            with e.loop(begin, end, width, [(reg, vector) for reg in found]) as (p, state):
-                left = [self.part_of(e.gep(line, p, self.kind), width) for line in lines]
-                right = [self.part_of(e.gep(image, p, self.kind), width) for image in images]
-                pairs = [(a, b) for a in left for b in right]
-                with e.wide(n):
-                    state.next.extend(
-                        e.fma(a, b, now) for (a, b), now in zip(pairs, state.now, strict=True)
-                    )
-            found = list(state.final)
-        with e.wide(n):
-            for place, reg in zip(places, found, strict=True):
-                e.store(reg, place)
-
-    def part_of(self, pointer: str, width: int) -> Reg:
-        """A vector that begins with ``width`` elements, then zeros."""
-        with self.e.wide(width):
-            return widened(self.e, self.e.load(pointer, self.kind), self.lanes)
-
-    def finish(self, first: str) -> None:
-        """Add the lanes."""
-        e = self.e
-        out = plus(e, times(e, first, self.rows), self.into.offset)
-        with e.loop(0, self.block * self.rows) as i:
-            with e.wide(self.lanes):
-                reg = e.load(e.gep(self.totals, times(e, i, self.lanes), self.kind), self.kind)
-                total = across(e, "add", reg)
-            e.store(total, e.gep(self.dw, plus(e, out, i), self.kind))

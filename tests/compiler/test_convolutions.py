@@ -251,13 +251,31 @@ DIVIDED = [f"random {seed}" for seed in (0, 1, 6, 7, 12, 15, 21, 33)] + [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", DIVIDED)
-def test_any_division_gives_the_same_bits(name, monkeypatch):
-    """Kernels in 1, 2, 3 and 5 parts, each with scratch memory of its own."""
+@pytest.fixture
+def divided(monkeypatch):
+    """Every kernel that can be divided is, and there is scratch memory for five threads."""
     monkeypatch.setattr(threads, "_chosen", 5)
     monkeypatch.setattr(compiler, "LEAST", 0.0)
     monkeypatch.setattr(compiler, "ALONE", 0.0)
     monkeypatch.setattr(compiler, "GAIN", np.inf)
+
+
+def same_bits(compiled, *operands):
+    """Kernels in 1, 2, 3 and 5 parts, each with scratch memory of its own; the native program."""
+    results = compiled(*operands)
+    native = native_of(compiled)
+    assert any(native.teams)
+    alone = [t.numpy().tobytes() for t in results]
+    for count in (2, 3, 5):
+        for buffer in native.program.outputs:
+            native.arrays[buffer].fill(7)
+        native.run(count)
+        assert [native.arrays[b].tobytes() for b in native.program.outputs] == alone, count
+    return native
+
+
+@pytest.mark.parametrize("name", DIVIDED)
+def test_any_division_gives_the_same_bits(name, divided):
     if name in SPECIAL:
         rng = np.random.default_rng(3)
         (shape, weight, how), dtype = SPECIAL[name], np.float32
@@ -275,16 +293,94 @@ def test_any_division_gives_the_same_bits(name, monkeypatch):
             *cf.autograd.grad((y * y).sum(), [x, w]),
         )
 
-    compiled = cf.compile(step)
-    results = compiled(x, w)
-    native = native_of(compiled)
-    assert any(native.teams)
-    alone = [t.numpy().tobytes() for t in results]
-    for count in (2, 3, 5):
-        for buffer in native.program.outputs:
-            native.arrays[buffer].fill(7)
-        native.run(count)
-        assert [native.arrays[b].tobytes() for b in native.program.outputs] == alone, count
+    same_bits(cf.compile(step), x, w)
+
+
+# ---- what prepares the gradient of a weight ------------------------------------------------------
+
+PREPARED = {
+    "maxima": (2, lambda y: F.max_pool2d(F.relu(y), 2)),
+    "means of tanh": (2, lambda y: F.avg_pool2d(cf.tanh(y), 2)),
+    "a slope alone": (2, cf.tanh),
+    "windows with a rest": (2, lambda y: F.max_pool2d(y, 2, stride=3)),
+    "a sequence": (1, lambda y: F.avg_pool1d(cf.sigmoid(y), 2)),
+    "a volume": (3, lambda y: F.max_pool3d(F.relu(y), 2)),
+}
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("name", PREPARED)
+def test_what_prepares_a_gradient_of_a_weight_is_computed_there(name, groups, divided):
+    """Nothing but the weight's gradient needs it: no kernel writes it to memory."""
+    n, then = PREPARED[name]
+    rng = np.random.default_rng(11)
+    x, w = made(rng, 3, groups, *(12, 8, 6)[:n]), made(rng, 6, 1, *(3,) * n)
+    b = [made(rng, 6)] * (n == 2)
+    conv = getattr(F, f"conv{n}d")
+
+    def step(x, w, *b):
+        y = then(conv(x, w, *b, padding=1, groups=groups))
+        weights = cf.sin(cf.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
+        return y.detach(), *cf.autograd.grad((y * weights).sum(), [w, *b])
+
+    native = compared(step, x, w, *b)
+    (kernel,) = [k for k in native.program.kernels
+                 if isinstance(k.anchor, Convolution) and k.anchor.of_weight]  # fmt: skip
+    assert bool(kernel.anchor.before) == (n < 3 and name != "windows with a rest")
+    same_bits(cf.compile(step), x, w, *b)
+
+
+def test_what_others_need_as_well_is_kept():
+    """The gradient of a convolution that leads to its input, too, or that is a result."""
+    rng = np.random.default_rng(12)
+    x, w = made(rng, 3, 2, 8, 8), made(rng, 4, 2, 3, 3)
+
+    def step(x, w):
+        y = F.conv2d(x, w)
+        z = cf.tanh(y)
+        return cf.autograd.grad((z * z).sum(), [x, w, y])
+
+    native = compared(step, x, w)
+    anchors = [k.anchor for k in native.program.kernels if isinstance(k.anchor, Convolution)]
+    assert len(anchors) == 3
+    assert not any(anchor.before for anchor in anchors)
+
+
+# ---- what goes on with results -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("batch", [3, 32])
+@pytest.mark.parametrize("pool", [F.max_pool2d, F.avg_pool2d])
+def test_pooling_runs_where_its_image_is_made(pool, batch, kept, divided):
+    """A channel at a time; the image is only written to memory if somebody else needs it."""
+    rng = np.random.default_rng(13)
+    x, w, b = made(rng, batch, 6, 8, 8), made(rng, 12, 6, 3, 3), made(rng, 12)
+
+    def step(x, w, b):
+        y = F.relu(F.conv2d(x, w, b, padding=1))
+        return pool(y, 2).detach(), *([y.detach()] * kept)
+
+    native = compared(step, x, w, b)
+    (kernel,) = native.program.kernels
+    assert len(kernel.anchor.after) == 1
+    assert {p.buffer.kind for p, _ in kernel.stores} == ({"output"} if kept else {"inner"})
+    same_bits(cf.compile(step), x, w, b)
+
+
+def test_pooling_waits_for_what_it_needs():
+    """Of whole images, or of another convolution as well: not until that is there."""
+    rng = np.random.default_rng(14)
+    x, v, w = made(rng, 4, 3, 8, 8), made(rng, 5, 3, 3, 3), made(rng, 5, 3, 3, 3)
+
+    def step(x, v, w):
+        y, z = F.relu(F.conv2d(x, v)), F.relu(F.conv2d(x, w))
+        centred = y - y.mean((0, 2, 3), keepdim=True)
+        both = F.max_pool2d(y, 2) + F.max_pool2d(z, 2), F.avg_pool2d(centred, 2)
+        gradients = cf.autograd.grad((both[0] * both[1]).sum(), [x, v, w])
+        return *(t.detach() for t in both), *gradients
+
+    compared(step, x, v, w)
 
 
 # ---- pooling -------------------------------------------------------------------------------------
