@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contraflow.compiler.emit import Emitter, Reg, kind_of
 from contraflow.compiler.kernels import LANES, Body, across, combine, identity, strips
 from contraflow.compiler.loops import Reduction
+from contraflow.compiler.pointwise import DEAR
 
 __all__ = ["sum_row"]
 
@@ -25,7 +26,7 @@ def sum_row(
     """
     e = body.e
     found: list[list[Reg]] = [[] for _ in inner]
-    for lanes, many, begin, end in bundles(n, MANY if len(body.order) <= LONG else 1):
+    for lanes, many, begin, end in bundles(n, at_a_time(body, inner)):
         with e.wide(lanes):
             starts = []
             for r in inner:
@@ -49,6 +50,13 @@ def sum_row(
         for other in more:
             total = combine(e, r.kind, total, other)
         body.accumulate(r, total, "0")
+
+
+def at_a_time(body: Body, inner: list[Reduction]) -> int:
+    """Vectors that are worth being summed beside each other: where nothing is summed, or where a
+    point takes longer than an addition, more of them would only fill the registers."""
+    dear = any(node.op in DEAR for node in body.order)
+    return MANY if inner and not dear and len(body.order) <= LONG else 1
 
 
 def point(
