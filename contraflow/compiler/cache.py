@@ -25,10 +25,16 @@ DIGEST = 32  # bytes of SHA-256 at the beginning of an entry
 
 
 @cache
+def sources() -> list[Path]:
+    """The compiler's own sources; none where they are no files, as in an archive."""
+    return sorted(Path(__file__).parent.glob("*.py"))
+
+
+@cache
 def source_digest() -> str:
     """A digest of the compiler's own sources: another version writes other code."""
     total = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sources():
         total.update(path.read_bytes())
     return total.hexdigest()
 
@@ -42,7 +48,7 @@ def key_of(*parts: str) -> str:
 def folder() -> Path | None:
     """Where entries lie, made if need be; None if there is no safe place."""
     chosen = os.environ.get("CONTRAFLOW_CACHE", "")
-    if chosen == "0":
+    if chosen == "0" or not sources():
         return None
     if chosen:
         path = Path(chosen)

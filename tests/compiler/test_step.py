@@ -14,6 +14,7 @@ import pytest
 
 import contraflow as cf
 from contraflow import nn
+from contraflow.compiler import cache
 from contraflow.nn import functional as F
 from tests.compiler.training import TrainingStep, assert_close_state, random_batch, versions
 
@@ -364,6 +365,14 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path):
     assert run(folder)[0] is False
     assert not list(folder.iterdir())
     assert run("0")[0] is False
+
+
+def test_without_readable_sources_nothing_is_kept(tmp_path, monkeypatch):
+    """Another version of the compiler could not be told from this one."""
+    monkeypatch.setenv("CONTRAFLOW_CACHE", str(tmp_path / "cache"))
+    assert cache.folder() is not None
+    monkeypatch.setattr(cache, "sources", list)
+    assert cache.folder() is None
 
 
 def test_a_plain_cpu_gives_the_same_training(tmp_path):
