@@ -18,6 +18,7 @@ from contraflow.optim.state import adopt, adopt_group, read_group, read_state, r
 from contraflow.tensor.arrays import array_of
 from contraflow.tensor.grad_mode import enable_grad, no_grad
 from contraflow.tensor.hooks import RemovableHandle
+from contraflow.tensor.pending import Pending
 from contraflow.tensor.tensor import Tensor, forget_grads
 from contraflow.tensor.writing import write
 
@@ -437,7 +438,10 @@ class RuleOptimizer(Optimizer):
         before, count, found = self._shared
         if count == changes.memory and len(before) == len(params) and all(map(is_, before, params)):
             return found
-        with at_once():
+        if any(type(p._value) is Pending for p in params):
+            with at_once():
+                found = overlap(map(array_of, params))
+        else:  # what is put off stays so: a step is one native call, also the first
             found = overlap(map(array_of, params))
         self._shared = params, changes.memory, found
         return found
