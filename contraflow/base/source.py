@@ -26,9 +26,14 @@ def user_frame() -> FrameType | None:
     while frame is not None and frame.f_code.co_filename.startswith(INSIDE):
         frame = frame.f_back
     outside = frame  # unless there is a frame that is not of Python's library, such as copy.py
-    while frame is not None and of_library(frame.f_code.co_filename):
+    while frame is not None and not_users(frame.f_code.co_filename):
         frame = frame.f_back
     return outside if frame is None else frame
+
+
+def not_users(path: str) -> bool:
+    """Whether a file is ours or Python's own: the library may have called us again."""
+    return path.startswith(INSIDE) or of_library(path)
 
 
 def of_library(path: str) -> bool:

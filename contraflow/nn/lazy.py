@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from contraflow.base.errors import ShapeError, lesson
+from contraflow.base.errors import CaptureError, ShapeError, lesson
+from contraflow.base.modes import capturing
 from contraflow.nn import conv, normalization
 from contraflow.nn.linear import Linear
 from contraflow.nn.module import Module
@@ -63,6 +64,12 @@ class _Lazy(Module):
             raise ShapeError(
                 lesson(f"{type(self).__name__} cannot read its size from this input",
                        [("input", input)], "an input with a batch and its channels")
+            )  # fmt: skip
+        if capturing():
+            raise CaptureError(
+                lesson(f"{type(self).__name__} meets its first input in a compiled step, where its "
+                       "parameters would have no values",
+                       [("input", input)], "call the model once before: model(x)")
             )  # fmt: skip
         size = input.shape[axis]
         args, kwargs = self._arguments

@@ -241,3 +241,19 @@ def test_a_schedule_is_stepped_outside(make):
     with pytest.raises(cf.CaptureError, match=r"(?s)would run once.*step\(x, y\); scheduler\.step"):
         step()
     assert scheduler.state_dict() == before
+
+
+def test_a_lazy_layer_meets_its_first_input_outside():
+    model = nn.Sequential(nn.LazyLinear(2), nn.Tanh())
+    step, x = cf.compile(lambda x: model(x).detach()), cf.ones(1, 3)
+    with pytest.raises(cf.CaptureError, match=r"(?s)LazyLinear meets its first.*model\(x\)"):
+        step(x)
+    wanted = model(x)
+    assert model[0].weight.shape == (2, 3)
+    assert step(x)[0].tolist() == pytest.approx(wanted[0].tolist(), rel=1e-6)
+
+
+def test_the_line_is_the_users_also_where_the_library_calls_back():
+    model = nn.Linear(2, 2)
+    with pytest.raises(cf.CaptureError, match=r"test_arguments\.py.*deepcopy\(model\)"):
+        cf.compile(lambda x: copy.deepcopy(model)(x))(cf.ones(1, 2))
