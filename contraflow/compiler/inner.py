@@ -220,11 +220,13 @@ def continuing(uses: Uses, number: int, images: int, channels: int) -> list[int]
 def passed_on(
     uses: Uses, number: int, followers: list[int], images: int, channels: int
 ) -> list[Buffer]:
-    """The results of a kernel that its followers alone read."""
+    """The results of a kernel that its followers alone read, of the dtype of its scratch memory."""
+    dtype = next(place.buffer.dtype for place in uses.kernels[number].gulps())
     found = []
     for place, _ in uses.kernels[number].stores:
         buffer = place.buffer
         known = uses.readers[buffer] <= set(followers) and uses.writers[buffer] == {number}
-        if buffer.kind == "arena" and known and within(place, images, channels):
+        known = known and buffer.kind == "arena" and buffer.dtype == dtype
+        if known and within(place, images, channels):
             found.append(buffer)
     return found

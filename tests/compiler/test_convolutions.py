@@ -368,6 +368,18 @@ def test_pooling_runs_where_its_image_is_made(pool, batch, kept, divided):
     same_bits(cf.compile(step), x, w, b)
 
 
+def test_pooling_of_another_dtype():
+    """Twice as wide as the scratch memory of the convolution: the image is written to memory."""
+    rng = np.random.default_rng(15)
+    x, w = made(rng, 3, 2, 9, 8), made(rng, 4, 2, 2, 3)
+
+    def step(x, w):
+        return (F.max_pool2d(F.relu(F.conv2d(x, w)).to(cf.float64), 2).detach(),)
+
+    (kernel,) = compared(step, x, w, rtol=1e3).program.kernels
+    assert [p.buffer.kind for p, _ in kernel.stores] == ["arena"]
+
+
 def test_pooling_waits_for_what_it_needs():
     """Of whole images, or of another convolution as well: not until that is there."""
     rng = np.random.default_rng(14)
