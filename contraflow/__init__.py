@@ -46,6 +46,7 @@ from contraflow.base.errors import (
     ShapeError,
     StateError,
 )
+from contraflow.base.layouts import *
 from contraflow.base.memory import collected_later as _collected_later
 from contraflow.base.modes import policy as _policy
 from contraflow.base.settings import *

@@ -165,8 +165,11 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
-def contiguous(self: Tensor) -> Any:
-    """The tensor with its elements in memory one after the other; itself if they are."""
+def contiguous(self: Tensor, memory_format: Any = None) -> Any:
+    """The tensor with its elements in memory one after the other; itself if they are.
+
+    ``memory_format`` is ignored: the last dimension is always the fastest.
+    """
     if is_contiguous(self):
         return self
     copy = copy_of(self)  # NumPy keeps the order of the axes in memory, where it computes at once

@@ -68,3 +68,12 @@ models = [fill(nn.Linear(4, 2), seed) for seed in (1, 2, 3)]
 params, buffers = stack_module_state(models)
 results["ensemble"] = vmap(lambda p, b: functional_call(models[0], (p, b), (x,)))(params, buffers)
 results["stacked"] = [[k, v.shape, v.requires_grad] for k, v in params.items()]
+
+# an order of memory changes no value
+image = torch.tensor(floats(30, 2, 3, 5, 4)).to(memory_format=torch.channels_last)
+conv = fill(nn.Conv2d(3, 2, 3)).to(memory_format=torch.channels_last)
+results["image"] = [
+    image.contiguous(memory_format=torch.contiguous_format),
+    conv(image),
+    image.shape,
+]
