@@ -15,6 +15,8 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
+from bench.machine import pin, usable
+
 CHAINS = 10  # multiply-adds that wait for nothing but themselves: more than any core has in flight
 CACHED, MEMORY = 1 << 19, 1 << 25  # bytes of an array: those of a core lie in the cache, or do not
 SIDE = 512  # of NumPy's product
@@ -81,6 +83,32 @@ def stream_text(lanes: int, unroll: int = 4) -> str:
     return "\n".join(lines) + "\n"
 
 
+# Waits for its number, writes the next one, and so on in turn with another thread.
+HANDOFF = """
+define void @run(i64 %last, ptr %place, ptr %first) {
+entry:
+  %begin = ptrtoint ptr %first to i64
+  br label %turn
+turn:
+  %mine = phi i64 [ %begin, %entry ], [ %again, %pass ]
+  br label %look
+look:
+  %now = load atomic i64, ptr %place acquire, align 8
+  %here = icmp eq i64 %now, %mine
+  br i1 %here, label %pass, label %look
+pass:
+  %next = add i64 %mine, 1
+  store atomic i64 %next, ptr %place release, align 8
+  %again = add i64 %mine, 2
+  %more = icmp ult i64 %again, %last
+  br i1 %more, label %turn, label %end
+end:
+  ret void
+}
+"""
+TURNS = 20_000
+
+
 def native(text: str) -> Callable[[int, int, int], None]:
     """The function ``run`` of a module, which lets other threads of Python run meanwhile; it takes
     a count and two addresses."""
@@ -118,6 +146,7 @@ class Cores:
             "cache": self._streaming(stream, CACHED, 4 * lanes, 10),
             "memory": self._streaming(stream, MEMORY, 4 * lanes, 1),
         }
+        self.handoff: Any = native(HANDOFF) if threads > 1 else None
 
     def _spinning(self, spin: Any, times: int, room: int, work: float) -> Loop:
         outs = [np.full(room, 0.5, np.float32) for _ in range(self.threads)]
@@ -145,9 +174,31 @@ class Cores:
     def rates(self, seconds: float = 0.02) -> dict[str, float]:
         """All of them, for all cores together, each measured for so long: FLOP/s in registers
         (``flops``) and in NumPy's product, bytes/s of ``x += y`` in the ``cache`` and in
-        ``memory``, and the seconds of the ``latency`` of a multiply-add."""
+        ``memory``, and the seconds of the ``latency`` of a multiply-add and, of two cores or more,
+        of the ``handoff`` of a number from one core to another."""
         found = {name: together(runs, work, seconds) for name, (work, runs) in self.loops.items()}
-        return {**found, "latency": self.threads / found["latency"]}
+        found["latency"] = self.threads / found["latency"]
+        if self.handoff is not None:
+            found["handoff"] = self._handoff()
+        return found
+
+    def _handoff(self) -> float:
+        """Seconds until another core sees what one has written: far more where they share no
+        cache, and virtual cores may come to lie so at any time."""
+        place, cores = np.zeros(32, np.int64), usable()[:2]
+        middle = place[16:].ctypes.data  # nobody else's line
+
+        def run(k: int) -> None:
+            pin([cores[k % len(cores)]])
+            self.handoff(TURNS, middle, k)
+
+        threads = [threading.Thread(target=run, args=(k,)) for k in range(2)]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return (time.perf_counter() - start) / TURNS
 
 
 def arrays(nbytes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -50,6 +50,12 @@ def speeds(results: dict[str, Any]) -> str:
             f"NumPy's product, {rates['cache'] / 1e9:.0f} GB/s in the cache and "
             f"{rates['memory'] / 1e9:.0f} in memory. "
         )
+        if "handoff" in rates:
+            hops = sorted(of_one["handoff"] for of_one in found)
+            text += (
+                f"What one core writes the other one sees after {time(hops[0])} to "
+                f"{time(hops[-1])}, in the middle {time(rates['handoff'])}. "
+            )
     return text
 
 

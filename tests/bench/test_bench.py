@@ -119,7 +119,7 @@ RESULTS = {
     "steps": [
         {"name": "W2", "title": "tiny", "parameters": 9, "batches": 1,
          "floor": {"1": 2e-5, "2": 1e-5}, "failed": {"tinygrad": "OSError: no compiler"},
-         "rates": {"1": {**RATES, "product": 9e10}, "2": {**RATES, "product": 1.7e11}},
+         "rates": {"1": {**RATES, "product": 9e10}, "2": {**RATES, "product": 1.7e11, "handoff": 6e-8}},
          "peers": {"contraflow": {"1": [3e-5] * 3, "2": [1.8e-5, 2e-5, 2.2e-5]},
                    "PyTorch": {"1": [2e-4, 3e-4, 4e-4], "2": [4e-4] * 3},
                    "PyTorch fused": {"1": [8e-5] * 3},
@@ -169,6 +169,7 @@ def test_the_tables():
     assert "2.50 µs" in page  # the call around the native code
     assert "One core, in the same rounds: 100 GFLOP/s in registers and 90 in NumPy's" in page
     assert "Two cores together, in the same rounds: 100 GFLOP/s in registers and 170 in" in page
+    assert "the other one sees after 60.0 ns to 60.0 ns" in page
     assert "Other programs took 0.4% of the machine" in page
     assert "commit abc1234" in page
     text = report.short(RESULTS)
@@ -265,7 +266,8 @@ def test_rates_add_up_over_the_cores():
     assert 1000 < one < 2500
     assert 1.5 * one < two < 2.5 * one
     found = Cores(2).rates(0.001)
-    assert set(found) == {"flops", "latency", "product", "cache", "memory"}
+    assert set(found) == {"flops", "latency", "product", "cache", "memory", "handoff"}
+    assert 1e-9 < found["handoff"] < 1e-3
     assert 1e-10 < found["latency"] < 1e-6
 
 
