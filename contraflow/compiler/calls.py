@@ -24,7 +24,7 @@ from contraflow.tensor.node import edge_of
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.rng import default_generator
 from contraflow.tensor.tensor import Tensor
-from contraflow.tensor.versions import clock
+from contraflow.tensor.versions import clock, is_shared
 
 __all__ = ["Call", "Watch", "in_range", "symbol_of"]
 
@@ -183,6 +183,7 @@ class Call:
             )
             and self.same_tensors(lazy)
             and all(in_range(args[t] if type(t) is int else t, size) for t, size in self.indices)
+            and not any(is_shared(t) for t, _ in self.writes)
         )
 
     def same_modules(self) -> bool:

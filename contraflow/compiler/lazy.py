@@ -38,8 +38,9 @@ from contraflow.tensor.operands import coerce, promote
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.tape import record
 from contraflow.tensor.tensor import Tensor, make
-from contraflow.tensor.versions import clock
+from contraflow.tensor.versions import clock, is_shared
 from contraflow.tensor.views import fresh, mark_view
+from contraflow.tensor.writing import store
 
 __all__ = ["Lazy"]
 
@@ -75,6 +76,7 @@ class Lazy(Shortcuts):
         self.trained: dict[int, tuple[ref[Any], Habit]] = {}  # parameters of the optimisers
         self.quiet = Modes().quiet
         self.watch: Watch | None = None  # a call is walked for the first time
+        self.updating = False  # an optimiser's update runs: nobody looks before it is over
         self.begin()
 
     def begin(self) -> None:
@@ -91,6 +93,7 @@ class Lazy(Shortcuts):
         self.hidden: list[tuple[Any, Any]] = []  # views of them, with what they held
         self.updated: Update | None = None  # an update that was met before: it writes, too
         self.folded: list[ref[Folded]] = []  # calls that are one node of the tape
+        self.copies: dict[int, tuple[Any, Any]] = {}  # what others may write, as it was met
         self.since = next(clock)
 
     # ---- an op ---------------------------------------------------------------------------------
@@ -221,17 +224,40 @@ class Lazy(Shortcuts):
         elif type(value) is not np.ndarray:
             value = array_of(t)
         known = self.known.get(id(t))
-        if known is not None:
+        if known is not None and (not self.copies or self.stays(t, value)):
             return known[1]
         symbol, self.point = self.point.meet(value, t._requires_grad)
         self.known[id(t)] = len(self.order), symbol
-        self.order.append(t)
+        shared = t._version is not None and t._version.sharers and self.copied(t)
+        self.order.append(self.copy(t, value) if shared else t)
         return symbol
+
+    def copied(self, t: Any) -> bool:
+        """Whether what is put off must not read a tensor's own memory later: NumPy may write to it
+        meanwhile. Not so parameters that are being trained."""
+        reference, _ = self.trained.get(id(t), (None, None))
+        return (reference is None or reference() is not t) and is_shared(t)
+
+    def copy(self, t: Any, value: Any) -> Any:
+        """Another tensor with the numbers that this one has now."""
+        if self.watch is not None:
+            self.watch.spoiled = True
+        twin = make(value.copy())
+        self.copies[id(t)] = t, twin
+        return twin
+
+    def stays(self, t: Any, value: Any) -> bool:
+        """Whether a tensor still has the numbers with which it was met, if it was copied then."""
+        _, twin = self.copies.get(id(t), (None, None))
+        return twin is None or bool(twin._value.tobytes() == value.tobytes())
 
     # ---- writing and looking -------------------------------------------------------------------
 
     def write(self, tensor: Any, new: Any) -> None:
         with self.lock:
+            if is_shared(tensor) and not self.updating:
+                self.write_now(tensor, new)
+                return
             node = tensor._node
             if node is not None and node.folded:
                 node.unfold()
@@ -243,6 +269,13 @@ class Lazy(Shortcuts):
             pending = tensor._value = new._value
             if type(pending) is not Pending:
                 tensor._value = self.pend(value)
+
+    def write_now(self, tensor: Any, new: Any) -> None:
+        """Write where somebody may look who does not ask."""
+        if self.watch is not None:
+            self.watch.spoiled = True
+        self.settle()
+        store(tensor, array_of(new))
 
     def rebind(self, tensor: Any, value: Any) -> None:
         if type(tensor._value) is np.ndarray:

@@ -22,7 +22,7 @@ from contraflow.tensor.folded import Folded
 from contraflow.tensor.pending import Pending
 from contraflow.tensor.tape import OpNode
 from contraflow.tensor.tensor import Tensor
-from contraflow.tensor.versions import version_of
+from contraflow.tensor.versions import is_shared, version_of
 
 __all__ = ["Shortcuts"]
 
@@ -45,7 +45,9 @@ class Shortcuts:
     writes: dict[int, tuple[Any, Any]]
     updated: Update | None
     folded: list[ref[Folded]]
+    copies: dict[int, tuple[Any, Any]]
     watch: Watch | None
+    updating: bool
     pend: Callable[[Value], Pending]
     handle: Callable[[Value], Any]
     symbol: Callable[[Any], Value]
@@ -175,6 +177,8 @@ class Shortcuts:
             for edge in node.edges:
                 if edge is not None and edge[1] < 0:
                     leaves[id(edge[0])] = edge[0]
+        if self.copies.keys() & leaves.keys():
+            return None
         found = list(leaves.values())
         return (nodes, found) if all(map(can_take, found)) and apart(found) else None
 
@@ -230,7 +234,11 @@ class Shortcuts:
         met, scalars = len(self.order), len(self.scalars)
         written = {i: t._value for i, (t, _) in self.writes.items()}
         places_written = self.overwritten()
-        run()
+        self.updating = True
+        try:
+            run()
+        finally:
+            self.updating = False
         _, tensors, _ = optimizer.depends()  # with the states that the first step makes
         own = set(map(id, tensors))
         new = self.order[met:]
@@ -292,6 +300,8 @@ def can_take(leaf: Any) -> bool:
         return False
     if g is None:
         return True
+    if is_shared(g):
+        return False
     if type(g._value) is Pending and g._value.array is not None:
         g._value = g._value.array
     return g._node is None and g._parent is None and not g._requires_grad and not g._hooks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -11,9 +12,10 @@ from contraflow.base.errors import CaptureError, DTypeError, ShapeError, lesson
 from contraflow.base.modes import local, symbols
 from contraflow.ops.record import Operand
 from contraflow.tensor.pending import Pending
+from contraflow.tensor.versions import version_of
 from contraflow.tensor.views import fresh
 
-__all__ = ["Array", "array_of", "as_value", "look"]
+__all__ = ["Array", "array_of", "as_value", "given_away", "look"]
 
 Array = np.ndarray[Any, Any]
 
@@ -52,6 +54,23 @@ def array_of(t: Any, what: str = "an op") -> Array:
             )
         )
     return value
+
+
+class Given:
+    """What an array that was given away is made of: it lives as long as somebody has that array, or
+    a part of it."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "array")
+
+    def __init__(self, array: Array) -> None:
+        self.array, self.__array_interface__ = array, array.__array_interface__
+
+
+def given_away(t: Any, what: str) -> Array:
+    """An array on the memory of a tensor, for the user."""
+    given = Given(look(t, what))
+    version_of(t).share(ref(given))
+    return np.asarray(given)
 
 
 # ---- from outside ------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from contraflow.base.shapes import read_dim, resolve_size
 from contraflow.ops.cast import convert
 from contraflow.ops.shape import reshape, transpose
 from contraflow.ops.view import permute_dims
-from contraflow.tensor.arrays import look
+from contraflow.tensor.arrays import given_away, look
 from contraflow.tensor.constructors import TYPES, TensorType
 from contraflow.tensor.create import from_numpy, ones, read_device, tensor, zeros
 from contraflow.tensor.create import full as make_full
@@ -252,7 +252,7 @@ def export(self: Tensor, **kwargs: Any) -> Any:
     if self.requires_grad:
         rule = "DLPack of a tensor that requires a gradient would lose its history"
         raise DLPackError(lesson(rule, [("tensor", self)], "x.detach()"))
-    return look(self, "DLPack").__dlpack__(**kwargs)
+    return given_away(self, "DLPack").__dlpack__(**kwargs)
 
 
 class DLPackError(GradError, BufferError):

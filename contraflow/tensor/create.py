@@ -17,6 +17,7 @@ from contraflow.ops.creation import full as full_op
 from contraflow.ops.creation import iota
 from contraflow.tensor.arrays import as_value
 from contraflow.tensor.tensor import Tensor, make
+from contraflow.tensor.versions import version_of
 
 __all__ = [
     "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_numpy", "full",
@@ -34,6 +35,15 @@ def constant(array: Any) -> Any:
     """A tensor on an array; under capture, a constant of the graph."""
     interpreter = current().interpreter
     return make(array if interpreter is None else interpreter.constant(array))
+
+
+def shared(source: Any, array: Any) -> Any:
+    """A tensor on an array; if that is ``source`` itself its owner may look at it, and write to it,
+    at any time."""
+    made = constant(array)
+    if array is source:
+        version_of(made).share(lambda: source)
+    return made
 
 
 def read_device(device: Any) -> None:
@@ -74,7 +84,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     wanted = None if dtype is None else as_dtype(dtype)
     if isinstance(data, Tensor):
         return data if wanted is None or data.dtype is wanted else convert(data, dtype=wanted)
-    return constant(np.asarray(as_value(data, wanted)))
+    return shared(data, np.asarray(as_value(data, wanted)))
 
 
 def asarray(
@@ -124,7 +134,7 @@ def from_numpy(array: Any) -> Any:
         raise DTypeError(
             lesson(f"from_numpy takes an array, not {type(array).__name__}", fix="cf.tensor(data)")
         )
-    return constant(as_value(array))
+    return shared(array, as_value(array))
 
 
 def full(

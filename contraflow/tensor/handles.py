@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -55,6 +56,11 @@ def set_data(self: Tensor, new: Any) -> None:
     with at_once():
         self._value = array_of(new)
         version_of(self).touch(user_place())
+    owner = new
+    while owner._parent is not None:
+        owner = owner._parent
+    version_of(self).share(ref(owner))
+    version_of(new).share(ref(self))
     changes.tensors += 1
     changes.memory += 1
 

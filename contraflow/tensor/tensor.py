@@ -22,7 +22,7 @@ from contraflow.base.dtypes import DType, from_numpy_dtype
 from contraflow.base.errors import ArgumentError, DTypeError, GradError, ShapeError, lesson
 from contraflow.base.modes import current
 from contraflow.ops.record import Aval, Op
-from contraflow.tensor.arrays import Array, look
+from contraflow.tensor.arrays import Array, given_away, look
 from contraflow.tensor.declared import Declared
 from contraflow.tensor.node import Node
 from contraflow.tensor.pending import Pending
@@ -189,7 +189,7 @@ class Tensor(Declared):
                     "x.detach().numpy()",
                 )
             )
-        return look(self, "numpy()")
+        return given_away(self, "numpy()")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         array = self.numpy()

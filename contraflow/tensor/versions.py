@@ -1,4 +1,7 @@
-"""When memory was last written: what tells backward that a value it kept was overwritten.
+"""When memory was last written, and who else sees it.
+
+The first tells backward that a value it kept was overwritten; the second tells what puts ops off
+that somebody may look at any time, or write.
 
 A tensor and its views share a ``Version``. One clock counts the writes in place and the ops that
 are recorded, so that one comparison says which of two came first.
@@ -6,34 +9,46 @@ are recorded, so that one comparison says which of two came first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
 from contraflow.base.source import Place, line_at
 
-__all__ = ["Version", "Writer", "clock", "last_write", "version_of", "written_at"]
+__all__ = ["Version", "Writer", "clock", "is_shared", "last_write", "version_of", "written_at"]
 
 clock = count(1)
 
 
 class Version:
-    """When a piece of memory was last written; a tensor and its views share it."""
+    """When a piece of memory was last written; a tensor and its views share it.
 
-    __slots__ = ("n", "place", "writer")
+    Attributes:
+        n: when; place: by which line of the user's code.
+        sharers: for each who sees the memory without being a tensor of this version (an array of
+            NumPy, a tensor tied to it by ``.data``), a call that gives None once it is gone.
+    """
+
+    __slots__ = ("n", "place", "sharers", "writer")
 
     n: int
     place: Place | None
+    sharers: tuple[Callable[[], Any], ...]
     writer: Writer
 
     def __init__(self) -> None:
         self.n = 0
         self.place = None
+        self.sharers = ()
 
     def touch(self, place: Place | None = None) -> None:
         """The memory is written now, by the user's code at ``place``."""
         self.n = next(clock)
         self.place = place
+
+    def share(self, sharer: Callable[[], Any]) -> None:
+        """From now on somebody else sees the memory."""
+        self.sharers = (*(s for s in self.sharers if s() is not None), sharer)
 
 
 class Writer:
@@ -103,6 +118,12 @@ def version_of(t: Any) -> Version:
     if t._version is None:
         t._version = Version()
     return t._version  # type: ignore[no-any-return]
+
+
+def is_shared(t: Any) -> bool:
+    """Whether the memory of a tensor can be seen, and written, by what is no tensor of its own."""
+    version = t._version
+    return version is not None and any(sharer() is not None for sharer in version.sharers)
 
 
 def last_write(t: Any) -> int:
