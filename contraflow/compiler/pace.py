@@ -64,16 +64,18 @@ class Pace:
             return
         trial = bool(self.trials)
         together = self.trials.pop(0) if trial else self.faster() and self.purse >= 0
+        first = not self.means[together]  # code and threads are made ready: it costs nobody
         start = perf_counter_ns()
         run(self.threads if together else 1)
         spent = (perf_counter_ns() - start) / calls
         if trial:
-            self.tried(together, spent)
+            self.tried(together, spent, first)
         else:
             self.note(together, spent)
-        alone = self.means[False]
-        gained = alone - spent if together else SHARE * spent
-        self.purse = min(self.purse + gained * calls, DEEP * alone)
+        if not first:
+            alone = self.means[False]
+            gained = alone - spent if together else SHARE * spent
+            self.purse = min(self.purse + gained * calls, DEEP * alone)
         if not self.trials:
             self.plan(calls)
 
@@ -81,10 +83,10 @@ class Pace:
         """Whether a team is the faster way, as far as is known."""
         return self.means[True] < WORTH * self.means[False]
 
-    def tried(self, together: bool, spent: float) -> None:
+    def tried(self, together: bool, spent: float, first: bool) -> None:
         """The best call of a trial says what a way takes now."""
         self.best[together] = self.means[together] = min(self.best[together], spent)
-        if together and spent > FAR * self.means[False]:
+        if together and not first and spent > FAR * self.means[False]:
             self.trials = [kind for kind in self.trials if not kind]
 
     def note(self, together: bool, spent: float) -> None:

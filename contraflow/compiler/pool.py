@@ -5,6 +5,10 @@ lock. Each has a box of its own, in which it finds a function, a table, and whic
 it is. A worker looks into its box for a while, then offers its core to others between two looks,
 then sleeps until it is called. Whoever has work takes the workers that are free; if there are none,
 because another Python thread uses them, it works alone. Nobody ever waits for a worker to be free.
+
+Threads that wait by offering their core look busy to the system, which leaves two of them on one
+core for many milliseconds while another is idle. So, where the system can say it (Linux), a worker
+may run on all cores that its caller may run on, but for the one on which the caller is.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import sys
 import threading
 from functools import cache
 from time import monotonic, sleep
@@ -31,9 +36,10 @@ LOOKS = 2_000  # some 30 microseconds
 OFFERS = 600  # some 300 microseconds, if nobody takes the core
 
 IDLE, TAKEN, WORK, ASLEEP, STOP = range(5)  # what the first word of a box says
-RUN, TABLE, RANK, THREADS, CALLED, MODE, LOCK, ACQUIRE, RELEASE, GIVE = (
-    8 * k for k in range(1, 11)
+RUN, TABLE, RANK, THREADS, CALLED, MODE, LOCK, ACQUIRE, RELEASE, GIVE, NUMBER, APART = (
+    8 * k for k in range(1, 13)
 )
+CORES = 1024  # that a set of them has room for
 
 
 def modes(triple: str) -> tuple[str, str, str]:
@@ -47,10 +53,13 @@ def modes(triple: str) -> tuple[str, str, str]:
 
 
 def text() -> str:
-    """The LLVM text of ``worker(box)``, ``launch(boxes, count, run, table)`` and ``stop(box)``.
+    """The LLVM text of ``worker(box)``, ``launch(boxes, count, run, table, places)`` and
+    ``stop(box)``.
 
     ``launch`` calls ``run(table, 0, threads)`` itself, and lets the free ones of ``count`` workers
-    call it with 1, 2 ...; it returns ``threads`` when its own call has returned.
+    call it with 1, 2 ...; it returns ``threads`` when its own call has returned. ``places`` holds
+    three functions of the system: on which core one is, and how to read and set where a thread may
+    run; or is null.
     """
     triple = target().triple
     pausing, wait = pause(triple)
@@ -110,13 +119,22 @@ end:
   ret void
 }}
 
-define i64 @launch(ptr %boxes, i64 %count, ptr %run, ptr %table) nounwind {{
+define i64 @launch(ptr %boxes, i64 %count, ptr %run, ptr %table, ptr %places) nounwind {{
 entry:
+  %known = icmp ne ptr %places, null
+  br i1 %known, label %where, label %ready
+where:
+  %core.of = load ptr, ptr %places, align 8
+  %core.is = call i32 %core.of()
+  %core.at = sext i32 %core.is to i64
+  br label %ready
+ready:
+  %core = phi i64 [ -1, %entry ], [ %core.at, %where ]
   br label %ask
 ask:
-  %i = phi i64 [ 0, %entry ], [ %i.next, %asked ]
-  %threads = phi i64 [ 1, %entry ], [ %threads.next, %asked ]
-  %mine = phi i64 [ 0, %entry ], [ %mine.next, %asked ]
+  %i = phi i64 [ 0, %ready ], [ %i.next, %asked ]
+  %threads = phi i64 [ 1, %ready ], [ %threads.next, %asked ]
+  %mine = phi i64 [ 0, %ready ], [ %mine.next, %asked ]
   %more = icmp ult i64 %i, %count
   br i1 %more, label %next, label %share
 next:
@@ -138,10 +156,16 @@ take:
   %bit = shl i64 1, %i
   %mine.more = or i64 %mine, %bit
   %threads.more = add i64 %threads, 1
+{fields("apart", APART)}
+  %apart = load i64, ptr %apart.at, align 8
+  %moved = icmp ne i64 %apart, %core
+  br i1 %moved, label %place, label %asked
+place:
+  call void @keep_apart(ptr %box, i64 %core, ptr %places)
   br label %asked
 asked:
-  %threads.next = phi i64 [ %threads.more, %take ], [ %threads, %call ]
-  %mine.next = phi i64 [ %mine.more, %take ], [ %mine, %call ]
+  %threads.next = phi i64 [ %threads.more, %take ], [ %threads.more, %place ], [ %threads, %call ]
+  %mine.next = phi i64 [ %mine.more, %take ], [ %mine.more, %place ], [ %mine, %call ]
   %i.next = add i64 %i, 1
   br label %ask
 
@@ -182,6 +206,57 @@ shared:
 start:
   call void %run(ptr %table, i64 0, i64 %threads)
   ret i64 %threads
+}}
+
+define internal void @keep_apart(ptr %box, i64 %core, ptr %places) noinline nounwind {{
+entry:
+  %set = alloca [{CORES // 64} x i64], align 8
+{fields("apart", APART)}
+{fields("number", NUMBER)}
+  %number = load atomic i64, ptr %number.at acquire, align 8
+  %started = icmp ne i64 %number, 0
+  %here = icmp ult i64 %core, {CORES}
+  %can = and i1 %started, %here
+  br i1 %can, label %ask, label %end
+ask:
+  %read.at = getelementptr ptr, ptr %places, i64 1
+  %read = load ptr, ptr %read.at, align 8
+  %write.at = getelementptr ptr, ptr %places, i64 2
+  %write = load ptr, ptr %write.at, align 8
+  store i64 %core, ptr %apart.at, align 8
+  %got = call i32 %read(i32 0, i64 {CORES // 8}, ptr %set)
+  %fine = icmp sge i32 %got, 0
+  br i1 %fine, label %take, label %end
+take:
+  %which = lshr i64 %core, 6
+  %bit.number = and i64 %core, 63
+  %bit = shl i64 1, %bit.number
+  %others = xor i64 %bit, -1
+  %word.at = getelementptr i64, ptr %set, i64 %which
+  %word = load i64, ptr %word.at, align 8
+  %less = and i64 %word, %others
+  store i64 %less, ptr %word.at, align 8
+  br label %count
+count:
+  %k = phi i64 [ 0, %take ], [ %k.next, %more ]
+  %left = phi i64 [ 0, %take ], [ %left.next, %more ]
+  %within = icmp ult i64 %k, {CORES // 64}
+  br i1 %within, label %more, label %test
+more:
+  %one.at = getelementptr i64, ptr %set, i64 %k
+  %one = load i64, ptr %one.at, align 8
+  %left.next = or i64 %left, %one
+  %k.next = add i64 %k, 1
+  br label %count
+test:
+  %any = icmp ne i64 %left, 0
+  br i1 %any, label %move, label %end
+move:
+  %thread = trunc i64 %number to i32
+  %ignored = call i32 %write(i32 %thread, i64 {CORES // 8}, ptr %set)
+  br label %end
+end:
+  ret void
 }}
 
 define void @stop(ptr %box) nounwind {{
@@ -227,7 +302,7 @@ def native() -> dict[str, Any]:
     return {
         "library": library,  # the code lives as long as this does
         "worker": ctypes.CFUNCTYPE(None, at)(library["worker"]),
-        "launch": ctypes.CFUNCTYPE(number, at, number, at, at)(library["launch"]),
+        "launch": ctypes.CFUNCTYPE(number, at, number, at, at, at)(library["launch"]),
         "stop": ctypes.CFUNCTYPE(None, at)(library["stop"]),
     }
 
@@ -244,6 +319,17 @@ def yielding() -> int:
     return address(ctypes.CDLL(None).sched_yield)
 
 
+@cache
+def placing() -> Any:
+    """An array of the addresses of ``sched_getcpu``, ``sched_getaffinity`` and
+    ``sched_setaffinity``; None where the system has no such functions."""
+    if not sys.platform.startswith("linux"):
+        return None
+    names = ("sched_getcpu", "sched_getaffinity", "sched_setaffinity")
+    found = [address(getattr(ctypes.CDLL(None), name, None)) for name in names]
+    return (ctypes.c_void_p * len(found))(*found) if all(found) else None
+
+
 word = ctypes.c_int64.from_address
 
 
@@ -257,6 +343,7 @@ class Pool:
         self.starting = threading.Lock()
         self.functions = native()
         self.launch = self.functions["launch"]
+        self.places = placing()
 
     def run(self, function: int, table: int, threads: int) -> int:
         """Call ``function(table, thread, threads)`` in up to so many threads, this one included;
@@ -264,7 +351,9 @@ class Pool:
         if len(self.workers) < threads - 1:
             self.grow(threads - 1)
         workers = min(threads - 1, len(self.workers))
-        return self.launch(self.boxes, workers, function, table)  # type: ignore[no-any-return]
+        return self.launch(  # type: ignore[no-any-return]
+            self.boxes, workers, function, table, self.places
+        )
 
     def grow(self, count: int) -> None:
         """Start workers, as many as the system allows."""
@@ -277,6 +366,7 @@ class Pool:
                     name=f"contraflow {len(self.workers) + 1}",
                 )  # fmt: skip
                 thread.start()
+                word(box + NUMBER).value = thread.native_id or 0
                 self.workers.append(thread)
 
     def furnish(self, box: int) -> None:
@@ -289,7 +379,7 @@ class Pool:
         api.PyThread_acquire_lock(lock, 1)
         words = {
             0: TAKEN, LOCK: lock.value or 0, ACQUIRE: address(api.PyThread_acquire_lock),
-            RELEASE: address(api.PyThread_release_lock), GIVE: yielding(),
+            RELEASE: address(api.PyThread_release_lock), GIVE: yielding(), APART: -1,
         }  # fmt: skip
         for offset, value in words.items():
             word(box + offset).value = value

@@ -23,7 +23,7 @@ from contraflow.compiler.loops import Buffer, Kernel, Node, Place
 from contraflow.compiler.native import Native
 from contraflow.compiler.pace import Pace
 from contraflow.compiler.phases import phases
-from contraflow.compiler.pool import pool
+from contraflow.compiler.pool import APART, BOX, pool, word
 from tests.capture.test_zoo import built
 from tests.capture.zoo import ZOO
 from tests.compiler.test_programs import Program
@@ -317,6 +317,12 @@ class Paced:
         return (self.clock.now - begin) / calls
 
 
+def test_the_first_call_of_a_team_says_nothing_about_the_next(monkeypatch):
+    paced = Paced(monkeypatch)
+    paced.spent(3, 30e6)  # two on one thread, and the one for which threads are started
+    assert paced.spent(50, 0.5e6) < 0.55e6
+
+
 @pytest.mark.parametrize("bad", [1.2e6, 1.9e6, 5e6, 20e6])
 def test_a_team_whose_first_tries_went_badly_is_tried_again_soon(bad, monkeypatch):
     paced = Paced(monkeypatch)
@@ -389,6 +395,22 @@ def test_workers_sleep_and_wake():
         while pool().run(native.teams[0], native.address, 3) < 3:  # one has not yet left
             assert time.monotonic() < until
             time.sleep(pause)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux where threads run")
+def test_workers_keep_off_the_core_of_their_caller():
+    step, x = wide()
+    step(x)
+    native = native_of(step)
+    allowed = os.sched_getaffinity(0)
+    until = time.monotonic() + 20
+    while pool().run(native.teams[0], native.address, 3) < 3:
+        assert time.monotonic() < until
+    for k, worker in enumerate(pool().workers[:2]):
+        core = word(pool().boxes + BOX * k + APART).value  # where the caller was
+        assert core in allowed
+        assert os.sched_getaffinity(worker.native_id) == (allowed - {core} or allowed)
+    assert os.sched_getaffinity(0) == allowed
 
 
 CHILD = """
