@@ -37,7 +37,7 @@ ELSEWHERE = {
     "tests/parity/test_scripts.py": {
         "BoolTensor", "ByteTensor", "CharTensor", "DoubleTensor", "FloatTensor", "GradScaler", "HalfTensor", "IntTensor",
         "LongTensor", "ShortTensor", "are_deterministic_algorithms_enabled", "autocast", "get_default_device",
-        "get_float32_matmul_precision", "get_num_threads", "set_default_device", "set_float32_matmul_precision",
+        "get_float32_matmul_precision", "get_num_threads", "memory_format", "set_default_device", "set_float32_matmul_precision",
         "set_num_threads", "typename", "use_deterministic_algorithms"},
     "tests/parity/test_printing.py": {"set_printoptions"},
 }  # fmt: skip
