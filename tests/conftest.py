@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parent.parent
 os.environ["CONTRAFLOW_VERIFY"] = "1"  # graphs are looked at after every pass
+# Thousands of small steps would push the user's own out of the cache.
+os.environ.setdefault("CONTRAFLOW_CACHE", str(ROOT / ".pytest_cache" / "code"))
 
 
 @pytest.fixture(scope="session", autouse=True)

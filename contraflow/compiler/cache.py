@@ -20,7 +20,7 @@ from contraflow.base.files import write_atomically
 
 __all__ = ["folder", "key_of", "load", "store"]
 
-MOST = 512  # entries; the oldest go first
+MOST, KEPT = 512, 448  # entries; when there are more the oldest go, down to so many
 DIGEST = 32  # bytes of SHA-256 at the beginning of an entry
 
 
@@ -97,5 +97,5 @@ def prune(where: Path) -> None:
     entries = [entry for entry in os.scandir(where) if entry.name.endswith(".o")]
     if len(entries) > MOST:
         entries.sort(key=lambda entry: entry.stat().st_mtime)
-        for entry in entries[: len(entries) - MOST]:
+        for entry in entries[: len(entries) - KEPT]:
             os.unlink(entry.path)
