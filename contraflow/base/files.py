@@ -62,11 +62,15 @@ def distrusted(path: Any) -> Iterator[None]:
         raise damaged(path, str(error) or type(error).__name__) from None
 
 
-def write_atomically(path: Any, data: bytes) -> None:
+def write_atomically(path: Any, data: bytes, synced: bool = True) -> None:
     """Write a file so that its name always shows the whole old or the whole new content.
 
     The data goes to a temporary name in the same folder, is synced to disk, and renamed. What a
     killed process left there under such a name is removed after an hour.
+
+    Args:
+        synced: not for what can be made again and is checked when it is read: a power failure may
+            leave it damaged, and the disk need not be waited for.
 
     Raises:
         FileError: if the folder does not exist, cannot be written or is full, or the path is that
@@ -82,7 +86,8 @@ def write_atomically(path: Any, data: bytes) -> None:
                 os.chmod(temporary, stat.S_IMODE(old))  # who could not read it still cannot
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     except FileError:
         raise
@@ -94,7 +99,8 @@ def write_atomically(path: Any, data: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink()
     with contextlib.suppress(OSError):
-        sync_folder(target.parent)
+        if synced:
+            sync_folder(target.parent)
         remove_orphans(target)
 
 

@@ -88,7 +88,7 @@ def store(key: str, code: bytes) -> None:
     if where is None:
         return
     with contextlib.suppress(FileError, OSError):
-        write_atomically(where / f"{key}.o", hashlib.sha256(code).digest() + code)
+        write_atomically(where / f"{key}.o", hashlib.sha256(code).digest() + code, synced=False)
         prune(where)
 
 
