@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 
 from contraflow.compiler.address import FIELDS, address_of, has_fields
-from contraflow.compiler.cache import key_of, load, store
-from contraflow.compiler.link import compiled, link
-from contraflow.compiler.targets import target
+from contraflow.compiler.link import library
 
 __all__ = ["Code", "entry"]
 
@@ -179,13 +177,8 @@ def address(function: Any) -> int:
 @cache
 def native() -> tuple[Method, Any]:
     """The method, and the library that keeps its code in memory."""
-    key = key_of("entry", *target().key)
-    code = load(key)
-    if code is None:
-        code = compiled(text())
-        store(key, code)
-    library = link(code, ["enter"])
-    return Method(b"enter", library["enter"], METH_FASTCALL, None), library
+    functions = library("entry", text, ["enter"])
+    return Method(b"enter", functions["enter"], METH_FASTCALL, None), functions
 
 
 def entry(

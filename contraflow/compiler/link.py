@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import count
 from threading import RLock
 from typing import Any
 
+from contraflow.compiler.cache import key_of, load, store
 from contraflow.compiler.llvm import binding as llvm
-from contraflow.compiler.targets import machine
+from contraflow.compiler.targets import machine, target
 
-__all__ = ["INLINING", "PASSES", "compiled", "jit", "link", "optimised"]
+__all__ = ["INLINING", "PASSES", "compiled", "jit", "library", "link", "optimised"]
 
 # The kernels are written as they should be: what is left to do is to fold constants, to compute
 # once what is written twice, and to drop what nobody uses. LLVM's own O1 takes three times as
@@ -63,3 +64,14 @@ def link(code: bytes, symbols: Iterable[str]) -> Any:
         for symbol in symbols:
             builder.export_symbol(symbol)
         return builder.link(jit(), f"step{next(_libraries)}")
+
+
+def library(name: str, text: Callable[[], str], symbols: Iterable[str]) -> Any:
+    """The functions of a module that is the same for all steps, from the disk if any process has
+    compiled it before: what ``link`` gives."""
+    key = key_of(name, *target().key)
+    code = load(key)
+    if code is None:
+        code = compiled(text())
+        store(key, code)
+    return link(code, symbols)

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from contraflow.compiler.cache import key_of, load, store
 from contraflow.compiler.driver import LINE, MEET, SPINS, YIELD, pause
-from contraflow.compiler.link import compiled, link
+from contraflow.compiler.link import library
 from contraflow.compiler.targets import target
 
 __all__ = ["ARGUMENT", "DONE", "RESULT", "WORDS", "looping"]
@@ -172,11 +171,6 @@ def text() -> str:
 def looping() -> tuple[int, Callable[[int, int, int], None], Any]:
     """The loop's address, and as a function to call, from the disk if any process has compiled it
     before; with the library, which keeps it in memory."""
-    key = key_of("epoch", *target().key)
-    code = load(key)
-    if code is None:
-        code = compiled(text())
-        store(key, code)
-    library = link(code, ["epoch"])
+    functions = library("epoch", text, ["epoch"])
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-    return library["epoch"], kind(library["epoch"]), library
+    return functions["epoch"], kind(functions["epoch"]), functions

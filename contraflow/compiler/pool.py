@@ -23,9 +23,8 @@ from functools import cache
 from time import monotonic, sleep
 from typing import Any
 
-from contraflow.compiler.cache import key_of, load, store
 from contraflow.compiler.driver import pause
-from contraflow.compiler.link import compiled, link
+from contraflow.compiler.link import library
 from contraflow.compiler.targets import target
 
 __all__ = ["MOST", "pool", "settle", "yielding"]
@@ -208,6 +207,31 @@ start:
   ret i64 %threads
 }}
 
+{apart_text()}
+define void @stop(ptr %box) nounwind {{
+entry:
+  %idle = cmpxchg ptr %box, i64 {IDLE}, i64 {STOP} acq_rel acquire, align 8
+  %was.idle = extractvalue {{ i64, i1 }} %idle, 1
+  br i1 %was.idle, label %end, label %call
+call:
+  %asleep = cmpxchg ptr %box, i64 {ASLEEP}, i64 {STOP} acq_rel acquire, align 8
+  %was.asleep = extractvalue {{ i64, i1 }} %asleep, 1
+  br i1 %was.asleep, label %shout, label %end
+shout:
+{values("lock", LOCK)}
+{values("release", RELEASE)}
+  call void %release(ptr %lock)
+  br label %end
+end:
+  ret void
+}}
+"""
+
+
+def apart_text() -> str:
+    """The LLVM text of ``keep_apart(box, core, places)``: the worker of a box may run on all cores
+    that the caller may run on, but for this one; if there is another."""
+    return f"""
 define internal void @keep_apart(ptr %box, i64 %core, ptr %places) noinline nounwind {{
 entry:
   %set = alloca [{CORES // 64} x i64], align 8
@@ -258,24 +282,6 @@ move:
 end:
   ret void
 }}
-
-define void @stop(ptr %box) nounwind {{
-entry:
-  %idle = cmpxchg ptr %box, i64 {IDLE}, i64 {STOP} acq_rel acquire, align 8
-  %was.idle = extractvalue {{ i64, i1 }} %idle, 1
-  br i1 %was.idle, label %end, label %call
-call:
-  %asleep = cmpxchg ptr %box, i64 {ASLEEP}, i64 {STOP} acq_rel acquire, align 8
-  %was.asleep = extractvalue {{ i64, i1 }} %asleep, 1
-  br i1 %was.asleep, label %shout, label %end
-shout:
-{values("lock", LOCK)}
-{values("release", RELEASE)}
-  call void %release(ptr %lock)
-  br label %end
-end:
-  ret void
-}}
 """
 
 
@@ -292,18 +298,13 @@ def values(name: str, offset: int, box: str = "%box") -> str:
 @cache
 def native() -> dict[str, Any]:
     """The three functions, to be called."""
-    key = key_of("pool", *target().key)
-    code = load(key)
-    if code is None:
-        code = compiled(text())
-        store(key, code)
-    library = link(code, ["worker", "launch", "stop"])
+    functions = library("pool", text, ["worker", "launch", "stop"])
     number, at = ctypes.c_int64, ctypes.c_void_p
     return {
-        "library": library,  # the code lives as long as this does
-        "worker": ctypes.CFUNCTYPE(None, at)(library["worker"]),
-        "launch": ctypes.CFUNCTYPE(number, at, number, at, at, at)(library["launch"]),
-        "stop": ctypes.CFUNCTYPE(None, at)(library["stop"]),
+        "library": functions,  # the code lives as long as this does
+        "worker": ctypes.CFUNCTYPE(None, at)(functions["worker"]),
+        "launch": ctypes.CFUNCTYPE(number, at, number, at, at, at)(functions["launch"]),
+        "stop": ctypes.CFUNCTYPE(None, at)(functions["stop"]),
     }
 
 

@@ -19,3 +19,11 @@ def steps(request, monkeypatch):
     if way is not None:
         monkeypatch.setattr(worth, "WORTH", 1 if way == "native" else 10**9)
     return way
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory):
+    """Runs that shall be the same run the same code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTRAFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

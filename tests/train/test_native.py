@@ -16,12 +16,7 @@ X = rng.standard_normal((50, 4)).astype(np.float32)
 Y = X[:, :3].argmax(1)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(tmp_path_factory):
-    """Runs that shall be the same run the same code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONTRAFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 class Nothing(t.Callback):
